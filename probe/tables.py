@@ -1,0 +1,250 @@
+"""Every table of the workflow: its columns, how it is written, how it is read.
+
+No other module spells a schema. Units are in the column's name where they could be mistaken:
+energies in eV, coordinates in Å, charges in elementary charges.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from probe import __version__
+from probe.errors import ProbeError
+
+KCAL_PER_EV = 23.060548
+"""1 eV in kcal/mol; kcal/mol appear only where a person reads an error."""
+
+EMBEDDING_WIDTH = 256
+"""Width of PROBE's molecular embedding (paper, Methods)."""
+
+PROVENANCE_KEY = b"probe"
+
+_string, _f32, _f64 = pa.string(), pa.float32(), pa.float64()
+
+CONFORMERS = pa.schema(
+    [
+        ("conformer_id", _string),  # content hash of numbers, positions, charge, multiplicity
+        ("molecule_id", _string),  # the library's own name of the molecule
+        ("source", _string),  # file:record, joined by "; " where several records are this conformer
+        ("smiles", _string),  # canonical, of what was kept
+        ("n_atoms", pa.int32()),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("numbers", pa.list_(pa.uint8())),  # [N]
+        ("positions", pa.list_(_f64)),  # [3N] row-major, Å, rounded to 1e-4
+        ("note", _string),  # what standardising did, empty if nothing
+    ]
+)
+"""One conformer a row (results/<library>/conformers/*.parquet)."""
+
+REJECTED = pa.schema([("source", _string), ("reason", _string), ("molecule_id", _string)])
+"""One record that could not be read or used a row."""
+
+EMBEDDED = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("part", _string),  # file name in the cache folder of the backbone; null if refused
+        ("row_group", pa.int32()),
+        ("refusal", _string),  # why the backbone cannot take it; null if it was evaluated
+    ]
+)
+"""Where the cache holds each conformer of a shard, or why the backbone cannot take it."""
+
+SCORES = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("energy_ev", _f64),  # the backbone's; null where refused, as all that follows
+        ("p_unreliable", _f64),
+        ("verdict", _string),  # reliable | unreliable, at p = 0.5
+        ("latent_distance", _f64),  # of the molecular embedding to the calibration set
+        ("importance", pa.list_(_f32)),  # [N], sums to one
+        ("embedding", pa.list_(_f32, EMBEDDING_WIDTH)),
+        ("refusal", _string),
+    ]
+)
+"""PROBE's answer for every conformer of a shard."""
+
+TRIAGED = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("source", _string),
+        ("smiles", _string),
+        ("n_atoms", pa.int32()),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("energy_ev", _f64),
+        ("p_unreliable", _f64),
+        ("verdict", _string),  # accept | recompute
+        ("reason", _string),
+        ("flags", _string),  # out-of-domain warnings that did not decide, joined by "; "
+        ("latent_distance", _f64),
+        ("note", _string),
+    ]
+)
+"""accept.parquet and recompute.parquet: every conformer is a row of exactly one of them."""
+
+LABELS = pa.schema(
+    [
+        ("smiles", _string),
+        ("source", _string),
+        ("geometry", _string),
+        ("numbers", pa.list_(pa.uint8())),
+        ("positions", pa.list_(_f64)),
+        ("charge", pa.int8()),
+        ("energy_ev", _f64),
+    ]
+)
+"""Reference energies (resources/calibration); further columns are kept as they are."""
+
+PREDICTIONS = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("smiles", _string),
+        ("error_kcal", _f64),  # signed: reference (shifted to the backbone's scale) - backbone
+        ("p_unreliable", _f64),
+        ("unreliable", pa.bool_()),
+    ]
+)
+"""predictions.parquet of an evaluation."""
+
+
+def embeddings(terms: Sequence[str]) -> pa.Schema:
+    """Schema of a cache part for a backbone that reports the energy ``terms`` (all eV).
+
+    ``charges`` is raw little-endian float32 [N], empty where the backbone has none;
+    ``embedding`` is raw little-endian float16 [N, D], row-major.
+    """
+    return pa.schema(
+        [
+            ("conformer_id", _string),
+            ("n_atoms", pa.int32()),
+            ("energy_ev", _f64),
+            ("energy_terms_ev", pa.struct([(term, _f64) for term in terms])),
+            ("charges", pa.binary()),
+            ("embedding", pa.binary()),
+        ]
+    )
+
+
+def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:
+    """``schema`` that carries ``provenance`` and the package version in its metadata."""
+    record = {"version": __version__, **provenance}
+    return schema.with_metadata({PROVENANCE_KEY: json.dumps(record, sort_keys=True).encode()})
+
+
+def write(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]] | pa.Table,
+    schema: pa.Schema,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write ``rows`` as ``schema``, atomically. Rows must hold every column."""
+    table = (
+        rows.select(schema.names).cast(schema)
+        if isinstance(rows, pa.Table)
+        else pa.Table.from_pylist(list(rows), schema=schema)
+    )
+    table = table.replace_schema_metadata(with_provenance(schema, provenance).metadata)
+    atomically(path, lambda handle: pq.write_table(table, handle, compression="zstd"))
+
+
+def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read ``path``, which must hold every column of ``schema``.
+
+    Raises:
+        ProbeError: the file is missing, is not Parquet, or lacks a column or has another type.
+    """
+    names = list(columns or schema.names)
+    file = open_parquet(path)
+    missing = sorted(set(names) - set(file.schema_arrow.names))
+    if missing:
+        raise ProbeError(
+            f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(names)}"
+        )
+    try:
+        table = file.read(columns=names).select(names)
+        return table.cast(pa.schema([schema.field(name) for name in names]))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        raise ProbeError(f"{path}: {first_line(error)}; write the file again") from error
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """``path`` as a Parquet file.
+
+    Raises:
+        ProbeError: the file is missing or is not Parquet.
+    """
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError as error:
+        raise ProbeError(f"{path}: no such file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ProbeError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
+
+
+def provenance(path: Path) -> dict[str, Any]:
+    """What ``write`` recorded in ``path``; empty for a table that it did not write."""
+    metadata = open_parquet(path).schema_arrow.metadata or {}
+    record: dict[str, Any] = json.loads(metadata.get(PROVENANCE_KEY, b"{}"))
+    return record
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write ``record`` as indented JSON, atomically."""
+    text = json.dumps(record, indent=2, sort_keys=False, allow_nan=False) + "\n"
+    atomically(path, lambda handle: handle.write(text.encode()))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``.
+
+    Raises:
+        ProbeError: the file is missing or is not a JSON object.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ProbeError(f"{path}: no such file") from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ProbeError(f"{path}: not valid JSON ({first_line(error)})") from error
+    if not isinstance(record, dict):
+        raise ProbeError(f"{path}: not a JSON object")
+    return record
+
+
+def atomically(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Let ``fill`` write to a temporary file beside ``path``, sync it, and rename it into place.
+
+    Whoever reads ``path`` sees the old content or the new, never a part of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as handle:
+            fill(handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its class where it has none."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
