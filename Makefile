@@ -1,0 +1,47 @@
+# The commands of the README and the developers' own. `make` alone lists them.
+
+# CPU cores that a screening on this machine may use: a number, or all.
+CORES ?= all
+# A library file to screen instead of those in config/libraries.tsv.
+LIBRARY ?=
+# CUDA=1 takes the CUDA lock, and .venv keeps it until CUDA=0.
+CUDA ?= $(shell grep -qs ^cuda .venv/.lock && echo 1)
+
+export CORES LIBRARY
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# A library's path as a YAML string, so that Snakemake takes 7.smi or [a].smi for a name.
+library_config = library='$$(printf %s "$$LIBRARY" | sed "s/'/''/g")'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup screen test lint format lock clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the lock (CUDA=1: with CUDA)
+	@tools/setup $(if $(filter 1,$(CUDA)),cuda,cpu)
+
+screen: setup ## screen the libraries of config/libraries.tsv (LIBRARY=file: that one; CORES=n)
+	@.venv/bin/snakemake --cores "$$CORES" $${LIBRARY:+--config "$(library_config)"}
+
+test: setup ## run the tests
+	.venv/bin/pytest
+
+lint: setup ## check style, types and the workflow
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/snakefmt --check Snakefile workflow
+	.venv/bin/snakemake --lint
+
+format: setup ## rewrite the code in the project's style
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+	.venv/bin/snakefmt Snakefile workflow
+
+lock: setup ## resolve requirements*.in into the locks and envs/ (UPGRADE=1: newest versions)
+	tools/lock .venv/bin/uv
+
+clean: ## delete results/ (the cache, the weights and .venv stay)
+	rm -rf results
