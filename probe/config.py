@@ -1,0 +1,242 @@
+"""The configuration and the table of libraries, checked where they enter.
+
+What is allowed stands in workflow/schemas; here it is read and what is wrong is put into words.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from probe.errors import ProbeError
+
+SCHEMAS = Path(__file__).resolve().parents[1] / "workflow" / "schemas"
+HELP = "config/README.md names every key"
+
+_KINDS = {
+    "object": "a section of keys",
+    "string": "text",
+    "number": "a number",
+    "integer": "a whole number",
+    "null": "null",
+}
+_PACKED = {".gz", ".bz2", ".xz", ".zst"}
+
+
+@cache
+def schema(name: str) -> dict[str, Any]:
+    """The schema ``name`` ("config" or "libraries") of workflow/schemas.
+
+    Raises:
+        ProbeError: the package does not run from a checkout, where the schemas are.
+    """
+    path = SCHEMAS / f"{name}.schema.yaml"
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ProbeError(f"{path}: no such file; install probe from a checkout with -e") from error
+    return content
+
+
+def check(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` with the default of every key that it leaves out.
+
+    Numbers and nulls that arrive as text are read as such: ``snakemake --config`` hands over
+    everything within a section as text.
+
+    Raises:
+        ProbeError: unknown keys, wrong types, values out of range; one line names all of them.
+    """
+    definition = schema("config")
+    completed = _completed(config, definition)
+    errors = Draft202012Validator(definition).iter_errors(completed)
+    problems = [line for error in errors for line in _problems(error)]
+    if problems:
+        raise ProbeError(" | ".join(problems))
+    return dict(cast("Mapping[str, Any]", completed))
+
+
+def keys() -> list[str]:
+    """Every key of the configuration as ``section.key``, sections themselves left out."""
+    return list(_leaves(schema("config")))
+
+
+def libraries(config: Mapping[str, Any], root: Path) -> dict[str, Path]:
+    """Name and file of every library that ``config`` (checked) asks for; paths under ``root``.
+
+    Raises:
+        ProbeError: the table or a row of it is wrong, or a library's file is missing.
+    """
+    if config["library"] is None:
+        return _table(str(config["libraries"]), root)
+    path = str(config["library"])
+    _require_file(root / path, f"config key library: {path}")
+    return {_name(path): root / path}
+
+
+def _completed(value: object, definition: Mapping[str, Any]) -> object:
+    kind = definition.get("type", "")
+    if kind != "object":
+        return _scalar(value, kind)
+    if not isinstance(value, Mapping):
+        return value
+    given = {str(key): item for key, item in value.items()}
+    known = definition["properties"]
+    return given | {
+        key: _completed(given.get(key, inner["default"]), inner) for key, inner in known.items()
+    }
+
+
+def _scalar(value: object, kind: str | Sequence[str]) -> object:
+    if "null" in kind and value == "null":
+        return None
+    if kind not in ("number", "integer") or not isinstance(value, str | float):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if math.isnan(number):  # it would pass every range
+        return "nan"
+    return int(number) if number.is_integer() else number
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        for name in sorted(set(error.instance) - set(error.schema["properties"])):
+            yield _unknown(f"{key}.{name}" if key else name)
+    else:
+        yield f"{key or 'config'} must {_demand(error)}, got {_shown(error.instance)}"
+
+
+def _unknown(key: str) -> str:
+    known = keys()
+    if key in known:
+        return f"config key {key} is unknown at the top; write it inside its section"
+    sections = [*schema("config")["properties"], *known]
+    nearest = (
+        [name for name in known if _leaf(name) == _leaf(key)]
+        or difflib.get_close_matches(key, sections, n=1)
+        or [name for name in known if difflib.get_close_matches(_leaf(key), [_leaf(name)])]
+    )
+    advice = f"did you mean {' or '.join(nearest)}?" if nearest else HELP
+    return f"config key {key} is unknown; {advice}"
+
+
+def _leaf(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _demand(error: ValidationError) -> str:
+    definition = error.schema
+    if error.validator == "enum":
+        *most, last = definition["enum"]
+        return f"be {', '.join(most)} or {last}"
+    if error.validator in ("minimum", "maximum"):
+        low, high = definition["minimum"], definition.get("maximum")
+        return f"be at least {low}" if high is None else f"be between {low} and {high}"
+    if error.validator == "minLength":
+        return "not be empty"
+    kinds = definition["type"]
+    return "be " + " or ".join(
+        _KINDS[kind] for kind in ([kinds] if isinstance(kinds, str) else kinds)
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "a section of keys"
+    if value is None or isinstance(value, bool):
+        return str(yaml.safe_dump(value)).split()[0]
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _leaves(definition: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, inner in definition["properties"].items():
+        if inner.get("type") == "object":
+            yield from _leaves(inner, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _table(path: str, root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for number, row in _rows(path, root):
+        where, name = f"{path}:{number}", row["library"]
+        if not re.fullmatch(schema("libraries")["properties"]["library"]["pattern"], name):
+            raise ProbeError(
+                f"{where}: library name {name!r} cannot be a folder's; use letters, digits, dot, "
+                "hyphen and underscore, the first a letter or a digit"
+            )
+        if name in found:
+            raise ProbeError(f"{where}: library {name} is there twice; give each row its own name")
+        if not row["path"]:
+            raise ProbeError(f"{where}: library {name} has no path; write its file's")
+        _require_file(root / row["path"], f"{where}: {row['path']}")
+        found[name] = root / row["path"]
+    if not found:
+        raise ProbeError(f"{path}: no library in it; add a row, or set the config key library")
+    return found
+
+
+def _rows(path: str, root: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of every row under the header of the table ``path``."""
+    lines = [
+        (number, [cell.strip() for cell in line.split("\t")])
+        for number, line in enumerate(_text(path, root).splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    columns = list(schema("libraries")["properties"])
+    number, header = lines[0] if lines else (1, [])
+    if sorted(header) != sorted(columns):
+        raise ProbeError(
+            f"{path}:{number}: the columns are {', '.join(header) or 'missing'}; the first line "
+            f"must be {' and '.join(columns)}, separated by a tab"
+        )
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise ProbeError(
+                f"{path}:{number}: {len(cells)} cells where {len(header)} are expected; "
+                "separate them by one tab"
+            )
+        yield number, dict(zip(header, cells, strict=True))
+
+
+def _text(path: str, root: Path) -> str:
+    try:
+        return (root / path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise ProbeError(
+            f"config key libraries: no such file {path}; write the table, or set the key library"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path}: not readable as text; write a table in UTF-8") from error
+
+
+def _require_file(path: Path, what: str) -> None:
+    if path.is_dir():
+        raise ProbeError(f"{what} is a folder; name the library's file")
+    if not path.is_file():
+        raise ProbeError(f"{what}: no such file; paths are absolute or start where the run starts")
+
+
+def _name(path: str) -> str:
+    """A folder's name out of a file's: its stem, every other character a hyphen."""
+    file = Path(path)
+    stem = Path(file.stem).stem if file.suffix.lower() in _PACKED else file.stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-").rstrip("-.")
+    if not name:
+        raise ProbeError(
+            f"config key library: no name can be made of {path}; rename the file, or give it a "
+            "row in config/libraries.tsv"
+        )
+    return name
