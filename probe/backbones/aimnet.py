@@ -1,0 +1,192 @@
+"""AIMNet2 through the ``aimnet`` package."""
+
+import contextlib
+import copy
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from probe.backbones.contract import Evaluation, Geometry, fingerprint
+from probe.weights import Entry
+
+CUTOFF = 5.0
+"""Å; the cutoff of every AIMNet2 family this adapter converts."""
+
+ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53)
+"""The elements AIMNet2 was trained on (Anstine, Zubatyuk, Isayev, Chem. Sci. 2025)."""
+
+DENSE_ATOMS = 120
+"""Up to this size all pairs of a molecule are cheaper than a neighbour list."""
+
+
+class AIMNetBackbone:
+    """One AIMNet2 network: 256 features an atom, charges, three energy terms."""
+
+    embedding_dim = 256
+    elements = frozenset(ELEMENTS)
+    takes_charge = True
+    takes_open_shell = False
+    terms = ("network", "coulomb", "dispersion")
+
+    def __init__(self, entry: Entry, path: Path, device: torch.device) -> None:
+        with _quiet():
+            from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (slow import)
+
+            self._calculator = AIMNet2Calculator(str(path), device=str(device))
+        self.name = entry.name
+        self.fingerprint = entry.fingerprint
+        self.device = device
+
+    @torch.inference_mode()
+    def evaluate(self, batch: Sequence[Geometry]) -> Evaluation:
+        """See the contract. Molecules of at most ``DENSE_ATOMS`` atoms go as one padded block."""
+        sizes = [len(geometry.numbers) for geometry in batch]
+        if max(sizes) <= DENSE_ATOMS:
+            data, real = self._padded(batch, sizes)
+        else:
+            data, real = self._flat(batch, sizes)
+        data = self._calculator.model(data)
+        network = data["energy"].double()
+        data = self._calculator.external_coulomb(data)
+        with_coulomb = data["energy"].double()
+        data = self._calculator.external_dftd3(data)
+        energy = data["energy"].double()
+        terms = (network, with_coulomb - network, energy - with_coulomb)
+        return Evaluation(
+            energy=energy.cpu().numpy(),
+            atom_features=data["aim"][real].float().cpu().numpy(),
+            charges=data["charges"][real].float().cpu().numpy(),
+            parts={
+                name: term.cpu().numpy() for name, term in zip(self.terms, terms, strict=True)
+            },
+        )
+
+    def _padded(
+        self, batch: Sequence[Geometry], sizes: list[int]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """[B, max N] blocks with atomic number 0 as padding, and the mask of real atoms."""
+        coord = np.zeros((len(batch), max(sizes), 3), dtype=np.float32)
+        numbers = np.zeros((len(batch), max(sizes)), dtype=np.int64)
+        for row, geometry in enumerate(batch):
+            coord[row, : sizes[row]] = geometry.positions
+            numbers[row, : sizes[row]] = geometry.numbers
+        data = {
+            "coord": torch.from_numpy(coord).to(self.device),
+            "numbers": torch.from_numpy(numbers).to(self.device),
+            "charge": self._charges(batch),
+        }
+        return data, data["numbers"] > 0
+
+    def _flat(
+        self, batch: Sequence[Geometry], sizes: list[int]
+    ) -> tuple[dict[str, torch.Tensor], slice]:
+        """[ΣN] atoms with the calculator's neighbour lists, and the slice of real atoms."""
+        data = self._calculator.prepare_input(
+            {
+                "coord": np.concatenate([g.positions for g in batch]).astype(np.float32),
+                "numbers": np.concatenate([g.numbers for g in batch]).astype(np.int64),
+                "charge": self._charges(batch),
+                "mol_idx": np.repeat(np.arange(len(batch)), sizes),
+            }
+        )
+        return data, slice(0, sum(sizes))
+
+    def _charges(self, batch: Sequence[Geometry]) -> torch.Tensor:
+        values = [float(geometry.charge) for geometry in batch]
+        return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+
+def convert(archive: bytes, member: int) -> dict[str, Any]:
+    """Member ``member`` of a published TorchScript ensemble as an aimnet v2 model.
+
+    TorchScript is code: the caller has verified the digest of ``archive``.
+    """
+    with _quiet():
+        from aimnet.config import build_module  # noqa: PLC0415 (slow import)
+        from aimnet.models.utils import strip_lr_modules_from_yaml  # noqa: PLC0415
+
+        ensemble = torch.jit.load(io.BytesIO(archive), map_location="cpu")
+    source = getattr(ensemble.models, str(member)).module
+    architecture = resources.files("aimnet") / "models" / "aimnet2_dftd3_wb97m.yaml"
+    core, mode, dispersion, d3, coulomb_rc, envelope, _ = strip_lr_modules_from_yaml(
+        yaml.safe_load(architecture.read_text()), source
+    )
+    model = build_module(copy.deepcopy(core))
+    model.outputs.atomic_shift.double()
+    model.load_state_dict(source.state_dict(), strict=False)
+    model.afv.weight.data[_untrained()] = torch.nan
+    return {
+        "format_version": 2,
+        "model_yaml": yaml.safe_dump(core, sort_keys=False),
+        "cutoff": CUTOFF,
+        "needs_coulomb": mode == "sr_embedded",
+        "needs_dispersion": dispersion,
+        "coulomb_mode": mode,
+        "coulomb_sr_rc": coulomb_rc,
+        "coulomb_sr_envelope": envelope,
+        "d3_params": d3,
+        "has_embedded_lr": True,
+        "has_embedded_d3ts": False,
+        "implemented_species": list(ELEMENTS),
+        "state_dict": model.state_dict(),
+    }
+
+
+def identify(model: Mapping[str, Any]) -> str:
+    """Fingerprint of an aimnet v2 model: its parameters and what else decides its energies."""
+    architecture = yaml.safe_load(model["model_yaml"])
+    architecture["kwargs"]["outputs"].pop("srcoulomb", None)
+    definition = {
+        "architecture": architecture,
+        "cutoff": round(float(model["cutoff"]), 4),
+        "coulomb": [
+            model["coulomb_mode"],
+            round(float(model["coulomb_sr_rc"]), 4),
+            model["coulomb_sr_envelope"],
+        ],
+        "dispersion": {key: round(float(x), 4) for key, x in model["d3_params"].items()},
+        "elements": sorted(model["implemented_species"]),
+    }
+    species = torch.tensor(sorted(model["implemented_species"]))
+    parameters = {
+        name: values[species] if name.startswith(_PER_ELEMENT) else values
+        for name, values in model["state_dict"].items()
+        if name != "outputs.srcoulomb.rc"
+    }
+    return fingerprint(parameters, definition)
+
+
+_PER_ELEMENT = ("afv.weight", "outputs.atomic_shift.shifts.weight")
+
+
+def _untrained() -> torch.Tensor:
+    """Mask over the 64 rows of the element table; row 0 is padding and stays as it is."""
+    mask = torch.ones(64, dtype=torch.bool)
+    mask[[0, *ELEMENTS]] = False
+    return mask
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep third parties' greetings off the command's output.
+
+    Warp, which aimnet imports, prints to standard output when it starts; torch announces that
+    TorchScript, the format of the published ensembles, will go.
+    """
+    import warp  # noqa: PLC0415 (slow import)
+
+    before = warp.config.log_level
+    warp.config.log_level = warp.LOG_ERROR
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+            yield
+    finally:
+        warp.config.log_level = before

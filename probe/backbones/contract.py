@@ -1,0 +1,82 @@
+"""What every backbone provides, and what it may be asked to evaluate."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """One conformer: ``numbers`` [N], ``positions`` [N, 3] in Å, total ``charge`` in e."""
+
+    numbers: NDArray[np.uint8]
+    positions: NDArray[np.float64]
+    charge: int = 0
+    multiplicity: int = 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A backbone's answer for a batch of B conformers with ΣN atoms, in the batch's order.
+
+    ``energy`` [B] float64 in eV; ``atom_features`` [ΣN, D] float32; ``charges`` [ΣN] float32
+    in e, or None; ``parts`` names the terms that ``energy`` is the sum of, each [B] in eV.
+    """
+
+    energy: NDArray[np.float64]
+    atom_features: NDArray[np.float32]
+    charges: NDArray[np.float32] | None
+    parts: Mapping[str, NDArray[np.float64]]
+
+
+class Backbone(Protocol):
+    """A frozen potential. Adapters hold no state that a call to ``evaluate`` changes."""
+
+    name: str
+    fingerprint: str
+    device: torch.device
+    embedding_dim: int
+    elements: frozenset[int]
+    takes_charge: bool
+    takes_open_shell: bool
+    terms: tuple[str, ...]
+
+    def evaluate(self, batch: Sequence[Geometry]) -> Evaluation:
+        """Energies and per-atom embeddings; batched equals single, order is kept."""
+        ...
+
+
+def refusal(
+    backbone: Backbone, numbers: NDArray[np.uint8], charge: int, multiplicity: int
+) -> str | None:
+    """Why ``backbone`` cannot take this conformer, or None if it can."""
+    unknown = sorted(set(numbers.tolist()) - backbone.elements)
+    if unknown:
+        symbols = ", ".join(chemical_symbols[number] for number in unknown)
+        return f"{backbone.name} does not know the element {symbols}"
+    if multiplicity != 1 and not backbone.takes_open_shell:
+        return f"{backbone.name} is for closed shells; the multiplicity is {multiplicity}"
+    if charge != 0 and not backbone.takes_charge:
+        return f"{backbone.name} does not take the total charge; it is {charge:+d}"
+    return None
+
+
+def fingerprint(parameters: Mapping[str, torch.Tensor], definition: Mapping[str, Any]) -> str:
+    """Identity of a network: 16 hex digits over its parameters and its definition.
+
+    The storage format, the order of the parameters and their float width do not matter, so the
+    same network from two sources has one fingerprint.
+    """
+    digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode())
+    for name in sorted(parameters):
+        values = parameters[name].detach().to(torch.float64).nan_to_num().contiguous()
+        digest.update(f"{name}{tuple(values.shape)}".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:16]
