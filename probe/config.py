@@ -27,7 +27,6 @@ _KINDS = {
     "integer": "a whole number",
     "null": "null",
 }
-_PACKED = {".gz", ".bz2", ".xz", ".zst"}
 
 
 @cache
@@ -232,7 +231,7 @@ def _require_file(path: Path, what: str) -> None:
 def _name(path: str) -> str:
     """A folder's name out of a file's: its stem, every other character a hyphen."""
     file = Path(path)
-    stem = Path(file.stem).stem if file.suffix.lower() in _PACKED else file.stem
+    stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-").rstrip("-.")
     if not name:
         raise ProbeError(

@@ -1,11 +1,13 @@
 """What is shipped under resources/ is what its READMEs say."""
 
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rdkit import Chem
+from rdkit import Chem, rdBase
+from rdkit.Chem import Descriptors
 
 from probe import tables
 
@@ -64,3 +66,123 @@ def test_energies_of_the_calibration_set_are_the_sum_of_their_parts(calibration)
     parts = [[row[f"e_{part}_hartree"] for part in ("scf", "d3", "srb")] for row in calibration]
     assert np.isfinite(energy).all()
     np.testing.assert_allclose(np.sum(parts, axis=1) * HARTREE_EV, energy, rtol=0, atol=1e-9)
+
+
+DAMAGED_SMILES = {
+    "pentamethylamine",
+    "choline-charge-lost",
+    "acetaminophen-ring-open",
+    "aspirin-cut-off",
+    "indole-hydrogen-lost",
+    "phenyl-attachment-point",
+    "not-available",
+    "element-misspelt",
+}
+DAMAGED_BLOCKS = {
+    "theophylline-cut-off",
+    "not-found",
+    "acetylcholine-charge-lost",
+    "isoniazid-hydrogens-lost",
+    "no-structure",
+    "ethosuximide-flat",
+}
+
+
+def largest(molecule):
+    """The fragment with the most heavy atoms, hydrogens included."""
+    pieces = Chem.GetMolFrags(molecule, asMols=True)
+    return Chem.AddHs(max(pieces, key=lambda piece: piece.GetNumHeavyAtoms()))
+
+
+@pytest.fixture(scope="module")
+def demo_lines():
+    lines = (RESOURCES / "demo/demo.smi").read_text().splitlines()
+    return [line.split(" ") for line in lines]
+
+
+@pytest.fixture(scope="module")
+def demo(demo_lines):
+    """Name and largest fragment of every whole record."""
+    return [
+        (name, largest(Chem.MolFromSmiles(smiles)))
+        for smiles, name in demo_lines
+        if name not in DAMAGED_SMILES
+    ]
+
+
+@pytest.fixture(scope="module")
+def demo_blocks():
+    return (RESOURCES / "demo/demo-3d.sdf").read_text().split("$$$$\n")
+
+
+def test_the_demo_has_308_records_of_which_8_are_damaged(demo_lines, demo):
+    assert len(demo_lines) == 308
+    assert len(demo) == 300
+    assert {name for _, name in demo_lines} >= DAMAGED_SMILES
+
+
+def test_no_damaged_smiles_of_the_demo_is_a_molecule(demo_lines):
+    damaged = [smiles for smiles, name in demo_lines if name in DAMAGED_SMILES]
+    with rdBase.BlockLogs():
+        assert [Chem.MolFromSmiles(text) for text in damaged if "*" not in text] == [None] * 7
+
+
+def test_most_of_the_demo_is_new_to_the_calibration_set(demo, calibration):
+    smiles = {Chem.MolToSmiles(Chem.RemoveHs(molecule)) for _, molecule in demo}
+    assert len(smiles) == 292
+    assert len(smiles & {row["smiles"] for row in calibration}) == 26
+
+
+def test_two_thirds_of_the_demo_are_within_the_size_of_the_calibration_set(demo, calibration):
+    atoms = max(len(row["numbers"]) for row in calibration)
+    heavy = max(sum(number > 1 for number in row["numbers"]) for row in calibration)
+    assert (atoms, heavy) == (30, 13)
+    within = [
+        name
+        for name, molecule in demo
+        if molecule.GetNumAtoms() <= atoms and molecule.GetNumHeavyAtoms() <= heavy
+    ]
+    assert len(within) == 206
+    assert max(molecule.GetNumHeavyAtoms() for _, molecule in demo) == 57
+
+
+def test_the_demo_has_every_element_of_the_backbone_and_three_others(demo):
+    elements = {atom.GetSymbol() for _, molecule in demo for atom in molecule.GetAtoms()}
+    known = {"H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "As", "Se", "Br", "I"}
+    assert elements == known | {"Pt", "Hg", "Xe"}
+
+
+def test_charges_radicals_and_open_stereocentres_of_the_demo_are_as_told(demo, demo_lines):
+    charges = [Chem.GetFormalCharge(molecule) for _, molecule in demo]
+    assert [charges.count(charge) for charge in (-2, -1, 0, 1)] == [1, 11, 272, 16]
+    radicals = [name for name, molecule in demo if Descriptors.NumRadicalElectrons(molecule)]
+    assert sorted(radicals) == ["nitric-oxide", "tempo"]
+    assert sum("." in smiles for smiles, _ in demo_lines) == 24
+    centres = [
+        Chem.FindMolChiralCenters(molecule, includeUnassigned=True, useLegacyImplementation=False)
+        for _, molecule in demo
+    ]
+    assert sum("?" in {label for _, label in found} for found in centres) == 50
+
+
+def test_the_3d_demo_has_48_records_of_which_6_are_damaged(demo_blocks):
+    titles = [block.partition("\n")[0] for block in demo_blocks]
+    assert titles.pop() == ""
+    assert len(titles) == 48
+    assert set(titles) >= DAMAGED_BLOCKS
+    whole = [title for title in titles if title not in DAMAGED_BLOCKS]
+    assert (len(whole), len(set(whole))) == (42, 32)
+
+
+def test_whole_records_of_the_3d_demo_have_their_hydrogens_and_the_charge_they_state(demo_blocks):
+    stated = 0
+    for block in demo_blocks[:-1]:
+        if block.partition("\n")[0] in DAMAGED_BLOCKS:
+            continue
+        molecule = next(Chem.ForwardSDMolSupplier(io.BytesIO(block.encode()), removeHs=False))
+        assert molecule.GetConformer().Is3D()
+        assert Chem.AddHs(molecule).GetNumAtoms() == molecule.GetNumAtoms()
+        if molecule.HasProp("charge"):
+            assert int(molecule.GetProp("charge")) == Chem.GetFormalCharge(molecule)
+            stated += 1
+    assert stated == 4
