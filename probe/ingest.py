@@ -1,0 +1,153 @@
+"""One shard of a library: its conformers and its rejects, and that nothing is lost between."""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from probe import library, records, tables
+from probe import plan as planning
+from probe.conformers import Options, Row, conformer
+from probe.errors import ProbeError
+from probe.library import Layout, Reject
+
+PROGRESS_SECONDS = 10.0
+"""Between two lines of progress."""
+
+CHUNK = 16
+"""Records that a worker process is handed at once."""
+
+Raw = str | Mapping[str, Any]
+"""A record as the splitting gives it: text, or a row of Parquet."""
+
+
+def ingest_shard(
+    plan: planning.Plan,
+    shard: int,
+    conformers: Path,
+    rejected: Path,
+    options: Options,
+    *,
+    jobs: int = 1,
+) -> tuple[int, int]:
+    """Read the records of ``shard`` and write what became of each of them.
+
+    The rows are in the order of the records and do not depend on ``jobs``, the number of
+    processes. The provenance of the ``conformers`` table holds n_records, n_ingested, n_rejected
+    and n_conformers (distinct ones).
+
+    Returns:
+        How many records were ingested and how many rejected.
+
+    Raises:
+        ProbeError: the library cannot be read, changed since it was counted, or lacks a column.
+    """
+    planning.check(plan)
+    path = Path(plan.path)
+    layout = library.layout(path, options.smiles_column, options.name_column)
+    part = plan.shards[shard]
+    rows: list[Row] = []
+    rejects: list[Reject] = []
+    raws = records.shard(path, part.first, part.count, part.offset)
+    results = _converted(raws, layout, options, jobs)
+    for result in _reported(results, f"{plan.library} shard {shard}", part.count):
+        if isinstance(result, Reject):
+            rejects.append(result)
+        else:
+            rows.append(result)
+    planning.check(plan)
+    table = _distinct(rows)
+    counts = {
+        "n_records": part.count,
+        "n_ingested": len(rows),
+        "n_rejected": len(rejects),
+        "n_conformers": table.num_rows,
+    }
+    _check_counts(plan, shard, counts)
+    origin = {"library": plan.library, "shard": shard, "options": asdict(options)}
+    tables.write(rejected, [_reject_row(r) for r in rejects], tables.REJECTED, {**counts, **origin})
+    tables.write(conformers, table, tables.CONFORMERS, {**counts, **origin})
+    return len(rows), len(rejects)
+
+
+def merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row for each ``conformer_id``, its ``source`` joined by "; ".
+
+    Rows are in the order of first appearance; the other columns are those of the first.
+    """
+    return (
+        frame.group_by("conformer_id", maintain_order=True)
+        .agg(pl.exclude("source").first(), pl.col("source").str.join("; "))
+        .select(frame.columns)
+    )
+
+
+def convert(raw: Raw, number: int, layout: Layout, options: Options) -> Row | Reject:
+    """What becomes of record ``number`` (from 1): a row of the conformer table, or a reject."""
+    record = library.read(raw, number, layout)
+    return record if isinstance(record, Reject) else conformer(record, options)
+
+
+def _converted(
+    raws: Iterable[tuple[int, Raw]], layout: Layout, options: Options, jobs: int
+) -> Iterator[Row | Reject]:
+    work = partial(_convert_numbered, layout=layout, options=options)
+    if jobs == 1:
+        yield from map(work, raws)
+        return
+    # Spawned, not forked: the parent's libraries run threads, which a fork would break.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            yield from pool.map(work, raws, chunksize=CHUNK)
+    except BrokenProcessPool as error:
+        raise ProbeError(
+            f"{layout.file}: a process that made conformers died, probably for want of memory; "
+            "give the job more memory or fewer threads"
+        ) from error
+
+
+def _convert_numbered(item: tuple[int, Raw], layout: Layout, options: Options) -> Row | Reject:
+    number, raw = item
+    return convert(raw, number, layout, options)
+
+
+def _reported(results: Iterator[Row | Reject], what: str, count: int) -> Iterator[Row | Reject]:
+    """``results`` as they are, with a line on stderr now and then and one at the end."""
+    start = last = time.monotonic()
+    for done, result in enumerate(results, 1):
+        yield result
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS or done == count:
+            rate = done / max(now - start, 1e-3)
+            line = f"{what}: {done} of {count} records, {rate:.1f} a second"
+            print(line, file=sys.stderr, flush=True)
+            last = now
+
+
+def _distinct(rows: list[Row]) -> pa.Table:
+    table = pa.Table.from_pylist(rows, schema=tables.CONFORMERS)
+    merged: pa.Table = merge_duplicates(pl.DataFrame(table)).to_arrow()
+    return merged
+
+
+def _check_counts(plan: planning.Plan, shard: int, counts: Mapping[str, int]) -> None:
+    if counts["n_records"] != counts["n_ingested"] + counts["n_rejected"]:
+        raise ProbeError(
+            f"{plan.path}: shard {shard} should hold {counts['n_records']} records, but "
+            f"{counts['n_ingested']} were ingested and {counts['n_rejected']} rejected; "
+            "plan the library again"
+        )
+
+
+def _reject_row(reject: Reject) -> dict[str, str]:
+    return {"source": reject.source, "reason": reject.reason, "molecule_id": reject.name}
