@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from probe import geometry, tables
 from probe.geometry import canonical_smiles
-from probe.library import Atoms, Record, Reject, Unusable, parsed
+from probe.library import Atoms, Record, Reject, Unusable, parsed, tidy
 
 MIN_DISTANCE = 0.5
 """Å; the shortest bond there is (H-H) has 0.74, so closer atoms are a damaged record."""
@@ -60,10 +60,10 @@ def conformer(record: Record, options: Options) -> Row | Reject:
                 return _from_atoms(record, record.molecule, options)
             return _from_molecule(record, record.molecule, options)
     except Unusable as unusable:
-        return Reject(record.source, str(unusable), record.name)
+        return Reject(record.source, tidy(str(unusable)), record.name)
     except (RuntimeError, ValueError) as error:  # what RDKit raises for a molecule beyond it
         reason = f"RDKit gives up on it: {tables.first_line(error)}"
-        return Reject(record.source, reason, record.name)
+        return Reject(record.source, tidy(reason), record.name)
 
 
 def rounded(positions: ArrayLike) -> NDArray[np.float64]:
@@ -239,9 +239,12 @@ def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> N
 
 
 def _check_parity(electrons: int, multiplicity: int) -> None:
+    if electrons < 1:
+        raise Unusable("no electrons are left with that charge")
     unpaired = multiplicity - 1
-    if multiplicity < 1 or not 0 <= unpaired <= electrons or (electrons - unpaired) % 2:
-        raise Unusable(f"{electrons} electrons cannot have multiplicity {multiplicity}")
+    if multiplicity < 1 or unpaired > electrons or (electrons - unpaired) % 2:
+        noun = "electron" if electrons == 1 else "electrons"
+        raise Unusable(f"{electrons} {noun} cannot have multiplicity {multiplicity}")
 
 
 def _electrons(molecule: Chem.Mol) -> int:

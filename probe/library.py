@@ -121,7 +121,7 @@ def read(raw: str | Mapping[str, Any], number: int, layout: Layout) -> Record | 
         with rdBase.BlockLogs():
             name, molecule, tags, note = _parse(raw, layout)
     except Unusable as unusable:
-        return Reject(source, str(unusable), tidy(unusable.name) or fallback)
+        return Reject(source, tidy(str(unusable)), tidy(unusable.name) or fallback)
     return Record(source, tidy(name) or fallback, molecule, tags, note)
 
 
@@ -177,6 +177,8 @@ def _halves(line: str) -> tuple[str, str]:
 
 
 def _parse_cells(text: str, layout: Layout) -> Parsed:
+    if records.is_open(text, layout.header.delimiter):
+        raise Unusable("a quotation mark opens and is never closed")
     try:
         cells = records.cells(text, layout.header.delimiter)
     except csv.Error as error:
@@ -276,6 +278,8 @@ def _parse_frame(text: str, name_column: str | None) -> Parsed:
     if not count.isdecimal():
         raise Unusable(f"the frame begins with '{tidy(count)[:40]}', not with an atom count")
     n_lines = max(len(lines) - 2, 0)
+    if int(count) == 0:
+        raise Unusable("no atoms")
     if n_lines != int(count):
         raise Unusable(f"atom count line says {int(count)}, {n_lines} atom lines follow")
     atoms = _from_frame("\n".join([*lines, ""]))

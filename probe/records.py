@@ -175,6 +175,16 @@ def cells(text: str, delimiter: str) -> list[str]:
     return next(_reader(text, delimiter), [])
 
 
+def is_open(text: str, delimiter: str) -> bool:
+    """Whether a quoted cell is still open at the end of ``text``, one or more lines of a table."""
+    if '"' not in text:
+        return False
+    try:
+        return sum(1 for _ in _reader(text.rstrip("\r\n") + "\nx", delimiter)) < 2
+    except csv.Error:
+        return False
+
+
 def decode(text: bytes) -> str:
     """``text`` as UTF-8 or, where it is not, as Latin-1 (which any bytes are)."""
     try:
@@ -219,11 +229,11 @@ def _split_rows(lines: Iterable[bytes], offset: int, delimiter: str) -> Iterator
 
     while (line := following()) is not None:
         row = [line]
-        while _is_open(row, delimiter) and len(row) < MAX_ROW_LINES:
+        while is_open(_joined(row), delimiter) and len(row) < MAX_ROW_LINES:
             if (line := following()) is None:
                 break
             row.append(line)
-        if _is_open(row, delimiter):
+        if len(row) > 1 and not _is_strict(_joined(row), delimiter):
             waiting.extendleft(reversed(row[1:]))
             del row[1:]
         text = b"".join(row)
@@ -232,21 +242,22 @@ def _split_rows(lines: Iterable[bytes], offset: int, delimiter: str) -> Iterator
         offset += len(text)
 
 
-def _is_open(row: list[bytes], delimiter: str) -> bool:
-    """Whether a quoted cell goes on after these lines: then what follows starts no new row."""
-    text = b"".join(row)
-    if b'"' not in text:
-        return False
+def _joined(row: list[bytes]) -> str:
+    return b"".join(row).decode("latin-1")
+
+
+def _is_strict(text: str, delimiter: str) -> bool:
+    """Whether quotes in ``text`` stand where they may. A stray quote must not swallow records."""
     try:
-        return sum(1 for _ in _reader(text.decode("latin-1").rstrip("\r\n") + "\nx", delimiter)) < 2
+        return len(list(_reader(text, delimiter, strict=True))) == 1
     except csv.Error:
         return False
 
 
-def _reader(text: str, delimiter: str) -> Iterator[list[str]]:
+def _reader(text: str, delimiter: str, strict: bool = False) -> Iterator[list[str]]:
     # A lone carriage return is no line's end for the splitting, so it must be none for the cells.
     plain = text.replace("\r\n", "\n").replace("\r", " ")
-    return csv.reader(io.StringIO(plain, newline="\n"), delimiter=delimiter)
+    return csv.reader(io.StringIO(plain, newline="\n"), delimiter=delimiter, strict=strict)
 
 
 def _split_blocks(lines: Iterable[bytes], offset: int) -> Iterator[Text]:
