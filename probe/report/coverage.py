@@ -1,0 +1,88 @@
+"""How much of the library is accepted at every confidence, and what the held-out set says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from probe.report import figures
+from probe.report.screening import Floats, Rows, Screening
+
+GRID = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Conformers accepted at each cutoff of ``GRID``, and the mean p_unreliable among them."""
+
+    n_conformers: int
+    n_accepted: Rows
+    expected: Floats  # NaN where nothing is accepted
+
+    @property
+    def fraction(self) -> Floats:
+        """Accepted share of all conformers of the library."""
+        return self.n_accepted / max(self.n_conformers, 1)
+
+
+def by_confidence(screening: Screening) -> Floats:
+    """P(unreliable) of the conformers that the confidence cutoff alone decides about.
+
+    Left out are those refused by the backbone and those that another rule (element, size,
+    distance) sends to recompute although they are confident enough.
+    """
+    p = screening.p
+    overruled = ~screening.accepted & (1 - p >= screening.accept_cutoff)
+    return np.asarray(np.sort(p[~np.isnan(p) & ~overruled]), dtype=np.float64)
+
+
+def curve(p: Floats, n_conformers: int) -> Curve:
+    """Accepted conformers against the confidence cutoff, for sorted ``p`` [n]."""
+    # 1 - p >= c, with a margin far below the grid's step for the rounding of 1 - c
+    n_accepted = np.searchsorted(p, 1 - GRID + 1e-9, side="right")
+    totals = np.concatenate([[0.0], np.cumsum(p)])[n_accepted]
+    expected = np.full(len(GRID), np.nan)
+    np.divide(totals, n_accepted, out=expected, where=n_accepted > 0)
+    return Curve(n_conformers, n_accepted.astype(np.int64), expected)
+
+
+def draw_curve(axes: Axes, drawn: Curve, screening: Screening) -> None:
+    """Draw accepted fraction and expected unreliable fraction over the cutoff."""
+    axes.plot(GRID, drawn.fraction, color=figures.COOL, label="accepted")
+    axes.plot(
+        GRID, drawn.expected, color=figures.WARM, ls="--", label="expected unreliable among them"
+    )
+    axes.axvline(screening.accept_cutoff, color=figures.MUTED, lw=1, ls=":")
+    axes.annotate(
+        f"cutoff {screening.accept_cutoff:g}",
+        (screening.accept_cutoff, 1.0),
+        (0, 3),
+        textcoords="offset points",
+        ha="center",
+        color=figures.MUTED,
+        fontsize=8.5,
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence cutoff (1 − p_unreliable)")
+    axes.set(ylabel="fraction", yticks=np.linspace(0, 1, 6))
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2, handlelength=1.8)
+
+
+def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
+    """Draw the observed frequency of unreliable over the predicted one, bin by bin."""
+    filled = [row for row in bins if row.get("n")]
+    axes.plot([0, 1], [0, 1], color=figures.MUTED, lw=1, ls=":", label="perfectly calibrated")
+    sizes = np.array([row["n"] for row in filled], dtype=float)
+    axes.scatter(
+        [row["mean_p"] for row in filled],
+        [row["frequency"] for row in filled],
+        s=14 + 90 * sizes / max(sizes.max(initial=1), 1),
+        color=figures.COOL,
+        alpha=0.85,
+        linewidth=0,
+        label="bin (area: molecules)",
+        clip_on=False,
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted p_unreliable")
+    axes.set(ylabel="observed frequency", yticks=np.linspace(0, 1, 6))
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2, handlelength=1.4)

@@ -1,0 +1,192 @@
+"""How p_unreliable goes with simple descriptors of the molecule."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rdkit import Chem
+from rdkit.Chem import Descriptors, rdMolDescriptors
+from scipy import stats
+
+from probe.report import figures
+from probe.report.composition import molecule
+from probe.report.screening import Floats, Screening
+
+MOLECULE_LIMIT = 100_000
+"""Enough for an interval of 0.006 on rho; RDKit takes about a millisecond a molecule."""
+MIN_MOLECULES = 10
+MIN_IN_BIN, MAX_BINS = 5, 10
+Z_95 = 1.959964
+
+
+def heavy_halogens(mol: Chem.Mol) -> int:
+    """Number of Cl, Br and I atoms."""
+    return sum(atom.GetAtomicNum() in {17, 35, 53} for atom in mol.GetAtoms())
+
+
+def log_p(mol: Chem.Mol) -> float:
+    """Crippen's estimate of the octanol-water partition coefficient."""
+    return float(rdMolDescriptors.CalcCrippenDescriptors(mol)[0])
+
+
+DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
+    "Molecular weight": Descriptors.MolWt,  # type: ignore[attr-defined]
+    "TPSA": rdMolDescriptors.CalcTPSA,
+    "H-bond acceptors": rdMolDescriptors.CalcNumHBA,
+    "H-bond donors": rdMolDescriptors.CalcNumHBD,
+    "Rotatable bonds": rdMolDescriptors.CalcNumRotatableBonds,
+    "logP": log_p,
+    "Rings": rdMolDescriptors.CalcNumRings,
+    "Heavy halogens": heavy_halogens,
+}
+UNITS = {"Molecular weight": "g/mol", "TPSA": "Å²", "logP": "Crippen"}
+
+
+@dataclass(frozen=True)
+class Molecules:
+    """Descriptors of the library's different SMILES, each with its conformers' mean p."""
+
+    values: dict[str, Floats]  # descriptor: [n]
+    p: Floats  # [n]
+    n_conformers: int  # scored conformers behind the n molecules
+    n_left_out: int  # scored conformers without a SMILES that RDKit reads
+    n_different: int  # readable or not, before the draw of MOLECULE_LIMIT
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rho of one descriptor with p_unreliable, None where it is undefined."""
+
+    name: str
+    rho: float | None = None
+    low: float = math.nan
+    high: float = math.nan
+    why_not: str = ""
+
+
+def describe(screening: Screening) -> Molecules:
+    """Descriptors of the scored molecules, one row for each different SMILES.
+
+    Conformers of a molecule share its descriptors, so that they are no independent rows; their
+    mean p_unreliable stands for the molecule.
+    """
+    scored = ~np.isnan(screening.p)
+    smiles = screening.listed["smiles"].to_numpy(zero_copy_only=False)[scored]
+    named = np.array([bool(text) for text in smiles], dtype=bool)
+    different, owner = np.unique(smiles[named].astype(str), return_inverse=True)
+    n = np.bincount(owner, minlength=len(different))
+    totals = np.bincount(owner, weights=screening.p[scored][named], minlength=len(different))
+    random = np.random.default_rng(screening.inputs.seed)
+    drawn = np.sort(random.permutation(len(different))[:MOLECULE_LIMIT])
+    rows = [_values(str(different[index])) for index in drawn]
+    read = np.array([row is not None for row in rows], dtype=bool)
+    kept = drawn[read]
+    table = np.array([row for row in rows if row is not None], dtype=float)
+    table = table.reshape(len(kept), len(DESCRIPTORS))
+    return Molecules(
+        values=dict(zip(DESCRIPTORS, table.T, strict=True)),
+        p=totals[kept] / n[kept],
+        n_conformers=int(n[kept].sum()),
+        n_left_out=int((~named).sum() + n[drawn[~read]].sum()),
+        n_different=len(different),
+    )
+
+
+def correlate(molecules: Molecules) -> list[Correlation]:
+    """Spearman's rho of every descriptor with p_unreliable, with a 95 % interval."""
+    return [_correlation(name, values, molecules.p) for name, values in molecules.values.items()]
+
+
+def forest(correlations: Sequence[Correlation]) -> Figure:
+    """Points with intervals, one row for each descriptor."""
+    drawn = figures.figure(4.6, 3.1, layout="constrained")
+    draw_forest(drawn.subplots(), correlations)
+    return drawn
+
+
+def draw_forest(axes: Axes, correlations: Sequence[Correlation]) -> None:
+    """Draw rho and its interval for every descriptor, the first on top."""
+    rows = np.arange(len(correlations))[::-1]
+    axes.axvline(0, color=figures.MUTED, lw=1)
+    for row, found in zip(rows, correlations, strict=True):
+        if found.rho is None:
+            axes.text(0.03, row, found.why_not, va="center", color=figures.MUTED, fontsize=8.5)
+            continue
+        axes.plot([found.low, found.high], [row, row], color=figures.COOL, lw=2.2)
+        axes.plot(found.rho, row, "o", color=figures.COOL, ms=6)
+    axes.set(xlim=(-1, 1), ylim=(-0.6, len(rows) - 0.4), xlabel="Spearman ρ with p_unreliable")
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+    axes.set_yticks(rows, [found.name for found in correlations])
+    axes.tick_params(axis="y", length=0, labelcolor=figures.INK)
+    axes.grid(visible=False, axis="y")
+
+
+def curves(molecules: Molecules) -> Figure:
+    """Mean p_unreliable over the bins of every descriptor."""
+    drawn = figures.figure(4.6, 6.4, layout="constrained")
+    draw_curves(list(drawn.subplots(4, 2, sharey=True).flat), molecules)
+    return drawn
+
+
+def draw_curves(grid: Sequence[Axes], molecules: Molecules) -> None:
+    """Draw the binned mean of p_unreliable with its 95 % interval, a descriptor in each axes."""
+    for index, (axes, name) in enumerate(zip(grid, molecules.values, strict=True)):
+        x, mean, half = binned(molecules.values[name], molecules.p)
+        axes.errorbar(x, mean, half, color=figures.COOL, marker="o", ms=4, elinewidth=1.2, lw=1.4)
+        unit = f" ({UNITS[name]})" if name in UNITS else ""
+        axes.set(ylim=(0, 1), yticks=[0, 0.5, 1], title=name + unit)
+        axes.locator_params(axis="x", nbins=4, integer=name not in UNITS)
+        if index % 2 == 0:
+            axes.set_ylabel("mean p")
+
+
+def sheet(correlations: Sequence[Correlation], molecules: Molecules) -> Figure:
+    """Correlations and binned curves in one figure."""
+    drawn = figures.figure(9.2, 6.4, layout="constrained")
+    halves = drawn.subfigures(1, 2, wspace=0.06, squeeze=False)[0]
+    draw_forest(halves[0].subplots(), correlations)
+    draw_curves(list(halves[1].subplots(4, 2, sharey=True).flat), molecules)
+    return drawn
+
+
+def binned(x: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean x, mean p and half the 95 % interval of that mean, bin by bin.
+
+    Equal values share a bin; each bin holds a tenth of the molecules or more, and at least five
+    where there are as many.
+    """
+    order = np.argsort(x, kind="stable")
+    n = np.unique(x, return_counts=True)[1]
+    least = max(MIN_IN_BIN, math.ceil(len(x) / MAX_BINS))
+    ends, since = [], 0
+    for end in np.cumsum(n):
+        if end - since >= least and len(x) - end >= least:
+            ends.append(end)
+            since = end
+    x_bins, p_bins = np.split(x[order], ends), np.split(p[order], ends)
+    half = [Z_95 * q.std(ddof=1) / math.sqrt(len(q)) if len(q) > 1 else 0.0 for q in p_bins]
+    return (
+        np.array([q.mean() for q in x_bins]),
+        np.array([q.mean() for q in p_bins]),
+        np.array(half),
+    )
+
+
+def _values(smiles: str) -> list[float] | None:
+    mol = molecule(smiles)
+    return None if mol is None else [float(compute(mol)) for compute in DESCRIPTORS.values()]
+
+
+def _correlation(name: str, x: Floats, p: Floats) -> Correlation:
+    if len(x) < MIN_MOLECULES:
+        return Correlation(name, why_not=f"fewer than {MIN_MOLECULES} molecules")
+    if np.ptp(x) == 0 or np.ptp(p) == 0:
+        return Correlation(name, why_not="the same for all molecules")
+    rho = float(stats.spearmanr(x, p).statistic)
+    # Fisher's z with the variance of Bonett and Wright (2000) for Spearman's rho
+    z = math.atanh(np.clip(rho, -0.999999, 0.999999))
+    half = Z_95 * math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
+    return Correlation(name, rho, math.tanh(z - half), math.tanh(z + half))

@@ -1,0 +1,133 @@
+"""The report's numbers as rows of its tables: what is counted, measured and recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from probe.report.composition import Element
+from probe.report.screening import Screening
+
+METRICS = {
+    "n": ("Molecules held out", "none of them was trained on"),
+    "boundary_kcal": ("Boundary, kcal/mol", "an error above it is called unreliable"),
+    "accuracy": ("Accuracy", "at p = 0.5"),
+    "majority_accuracy": ("Accuracy of always saying the commoner class", "the bar to beat"),
+    "mcc": ("Matthews correlation", "0 is chance, 1 is perfect"),
+    "f1_unreliable": ("F1 of unreliable", "1 is perfect"),
+    "auroc": ("AUROC", "0.5 is chance, 1 is perfect"),
+    "average_precision": ("Average precision", "its chance level is the unreliable share"),
+    "aurc": ("Area under the risk-coverage curve", "lower is better"),
+    "ece": ("Expected calibration error", "0 is perfect"),
+    "brier": ("Brier score", "lower is better"),
+    "spearman": ("Spearman ρ of p with |error|", "1 is perfect"),
+}
+COMPARED = {
+    "n_records": "Records read",
+    "n_rejected": "Records rejected",
+    "n_conformers": "Conformers",
+    "n_accept": "Accepted",
+    "n_recompute": "To recompute",
+    "n_refused": "Refused by the backbone",
+    "backbone": "Backbone",
+    "fingerprint": "Backbone fingerprint",
+    "checkpoint": "PROBE checkpoint",
+}
+SMALL_SET = 1000
+"""Below this many labelled molecules a held-out share is good to a few per cent at best."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How many conformers lie outside the calibration domain in one respect."""
+
+    what: str
+    limit: str
+    n: int
+
+
+def outside(screening: Screening, elements: Sequence[Element]) -> list[Outside]:
+    """The conformers beyond the calibration set's size, latent distance and elements."""
+    summary, card = screening.summary, screening.card
+    rows = []
+    if "n_beyond_size" in summary:
+        atoms = card.get("n_atoms")
+        limit = "" if atoms is None else f"{atoms['min']} to {atoms['max']} atoms"
+        rows.append(Outside("size", limit, summary["n_beyond_size"]))
+    if "n_beyond_latent" in summary:
+        distance = card.get("latent_99")
+        limit = "" if distance is None else f"99th percentile, {distance:.4g}"
+        rows.append(Outside("latent distance", limit, summary["n_beyond_latent"]))
+    if "elements" in card:
+        foreign = [element for element in elements if element.n_calibration == 0]
+        holds = np.zeros(screening.listed.num_rows, dtype=bool)
+        for element in foreign:
+            holds |= element.holds
+        rows.append(Outside("element", ", ".join(card["elements"]), int(holds.sum())))
+    return rows
+
+
+def metrics(card: dict[str, Any]) -> list[tuple[str, float, str]]:
+    """Name, value and reading of every held-out metric that the card states."""
+    held_out = card.get("held_out") or {}
+    return [
+        (title, held_out[key], reading)
+        for key, (title, reading) in METRICS.items()
+        if held_out.get(key) is not None
+    ]
+
+
+def model_card(screening: Screening) -> list[tuple[str, str]]:
+    """What the probabilities come from: title and value."""
+    summary, card = screening.summary, screening.card
+    training = card.get("training") or {}
+    cutoffs = summary["cutoffs"]
+    facts = {
+        "Backbone": summary.get("backbone"),
+        "Backbone fingerprint": summary.get("fingerprint"),
+        "Licence of the backbone's weights": summary.get("licence"),
+        "PROBE checkpoint": summary.get("checkpoint"),
+        "Checkpoint version": card.get("version"),
+        "Boundary of unreliable": _with_unit(card.get("boundary_kcal"), "kcal/mol"),
+        "Labelled molecules": training.get("n_molecules"),
+        "Labelled conformers": training.get("n_conformers"),
+        "Labels": training.get("labels"),
+        "SHA-256 of the labels": training.get("labels_sha256"),
+        "Training seed": training.get("seed"),
+        "Device": summary.get("device"),
+        "Accepted from confidence": cutoffs["accept_confidence"],
+        "Recomputed from p_unreliable": cutoffs["recompute_confidence"],
+        "Between the two": cutoffs["between"],
+    }
+    return [(title, _text(value)) for title, value in facts.items() if value is not None]
+
+
+def small_set(card: dict[str, Any]) -> int | None:
+    """The number of labelled molecules if it is too small for fine probabilities, else None."""
+    n = (card.get("training") or {}).get("n_molecules")
+    return n if n is not None and n < SMALL_SET else None
+
+
+def compared(screening: Screening) -> list[tuple[str, str, str, str]]:
+    """Title, value before, value now and change, for what both summaries state."""
+    before, now = screening.previous or {}, screening.summary
+    return [
+        (title, _text(before[key]), _text(now[key]), _change(before[key], now[key]))
+        for key, title in COMPARED.items()
+        if key in before and key in now
+    ]
+
+
+def _change(before: object, now: object) -> str:
+    if isinstance(before, int) and isinstance(now, int):
+        return f"{now - before:+,}" if now != before else "same"
+    return "same" if before == now else "changed"
+
+
+def _with_unit(value: float | None, unit: str) -> str | None:
+    return None if value is None else f"{value:.3g} {unit}"
+
+
+def _text(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

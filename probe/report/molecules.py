@@ -1,0 +1,239 @@
+"""The molecules with the highest p_unreliable, drawn with the importance of their atoms."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+from rdkit import Chem, Geometry, rdBase
+from rdkit.Chem import rdDetermineBonds
+from rdkit.Chem.Draw import rdMolDraw2D
+
+from probe import tables
+from probe.report.composition import molecule
+from probe.report.screening import Floats, Screening
+
+N_WORST = 12
+BOND_SLACK = 1.3
+"""A bond is at most this many times the sum of the covalent radii."""
+MAX_BOND_ORDER_ITERATIONS = 200
+HIGHLIGHT = (0.93, 0.42, 0.05)
+SIZE = (300, 220)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One of the worst molecules as the page shows it."""
+
+    name: str
+    source: str
+    smiles: str
+    p: float
+    energy_ev: float
+    verdict: str
+    reason: str
+    svg: Markup | None
+    top_share: float | None  # attention on the most important atom, None without colours
+    note: str  # why there is no drawing, or no colours
+
+
+def worst(screening: Screening) -> list[Drawing]:
+    """The ``N_WORST`` molecules of highest p_unreliable, one conformer of each molecule."""
+    rows = _worst_rows(screening)
+    listed = screening.listed.take(pa.array(rows, pa.int64())).to_pylist()
+    ids = [row["conformer_id"] for row in listed]
+    inputs = screening.inputs
+    geometry = _pick(inputs.conformers, tables.CONFORMERS, ids, ["numbers", "positions", "charge"])
+    importance = _pick(inputs.scores, tables.SCORES, ids, ["importance"])
+    return [
+        _drawing(row, geometry[row["conformer_id"]], importance[row["conformer_id"]])
+        for row in listed
+    ]
+
+
+def heavy_importance(mol: Chem.Mol, importance: Floats) -> tuple[Chem.Mol, Floats]:
+    """``mol`` as it is drawn, and its atoms' importance with that of hydrogens folded in.
+
+    ``importance`` [N] is in the order of ``mol``'s atoms. Hydrogens that RDKit keeps in a drawing
+    (those of H2, say) keep their own.
+    """
+    for atom in mol.GetAtoms():
+        atom.SetIntProp("place", atom.GetIdx())
+    drawn = Chem.RemoveHs(mol, sanitize=False)
+    kept = {atom.GetIntProp("place"): atom.GetIdx() for atom in drawn.GetAtoms()}
+    folded = np.zeros(drawn.GetNumAtoms())
+    for atom in mol.GetAtoms():
+        place = atom.GetIdx()
+        holder = place if place in kept else atom.GetNeighbors()[0].GetIdx()
+        folded[kept[holder]] += importance[place]
+    return drawn, folded
+
+
+def in_geometry_order(smiles: str, numbers: list[int], positions: Floats) -> Chem.Mol | None:
+    """The molecule of ``smiles`` with hydrogens, its atoms in the order of the geometry.
+
+    Returns None if the SMILES is not the molecule of the geometry (``positions`` [N, 3], Å).
+    The order that RDKit gives the SMILES is kept wherever its bonds fit the distances; otherwise
+    the atoms are matched by element and connectivity.
+    """
+    mol = molecule(smiles)
+    if mol is None:
+        return None
+    mol = Chem.AddHs(mol)
+    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] == numbers and _bonds_fit(mol, positions):
+        return mol
+    if sorted(atom.GetAtomicNum() for atom in mol.GetAtoms()) != sorted(numbers):
+        return None
+    match = _skeleton(mol).GetSubstructMatch(_skeleton(_connected(numbers, positions)))
+    return Chem.RenumberAtoms(mol, list(match)) if match else None
+
+
+def from_geometry(numbers: list[int], positions: Floats, charge: int) -> Chem.Mol:
+    """A molecule for a geometry without SMILES: bond orders if RDKit finds them, else bonds."""
+    mol = _connected(numbers, positions)
+    ordered = Chem.Mol(mol)
+    try:
+        rdDetermineBonds.DetermineBondOrders(
+            ordered, charge=charge, maxIterations=MAX_BOND_ORDER_ITERATIONS
+        )
+    except (ValueError, RuntimeError):
+        return mol
+    return ordered
+
+
+def _worst_rows(screening: Screening) -> list[int]:
+    """Rows by falling p_unreliable, the first of each molecule."""
+    ids = screening.listed["conformer_id"]
+    names = screening.listed["molecule_id"]
+    chosen: dict[str, int] = {}
+    for row in np.argsort(-screening.p, kind="stable"):  # NaN, the refused ones, come last
+        if len(chosen) == N_WORST or np.isnan(screening.p[row]):
+            break
+        chosen.setdefault(names[row].as_py() or ids[row].as_py(), int(row))
+    return list(chosen.values())
+
+
+def _pick(
+    paths: Sequence[Path], schema: pa.Schema, ids: list[str], columns: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The rows of ``ids`` in the shards, by id."""
+    wanted = pa.array(ids, pa.string())
+    found: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        here = pc.is_in(tables.read(path, schema, ["conformer_id"])["conformer_id"], wanted)
+        if pc.any(here).as_py():
+            table = tables.read(path, schema, ["conformer_id", *columns]).filter(here)
+            found |= {row["conformer_id"]: row for row in table.to_pylist()}
+    return found
+
+
+def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, Any]) -> Drawing:
+    positions = np.array(geometry["positions"], dtype=float).reshape(-1, 3)
+    smiles = row["smiles"] or ""
+    mol = in_geometry_order(smiles, geometry["numbers"], positions) if smiles else None
+    note = ""
+    if mol is None and not smiles:
+        mol = from_geometry(geometry["numbers"], positions, geometry["charge"])
+    importance = None if scored["importance"] is None else np.array(scored["importance"])
+    if mol is None:
+        note = "Not coloured: the atoms of the SMILES could not be matched to the geometry."
+        mol = molecule(smiles)
+        importance = None
+    elif importance is None or len(importance) != mol.GetNumAtoms():
+        note, importance = "Not coloured: no importance was stored for each atom.", None
+    svg, share = (None, None) if mol is None else _draw(mol, importance)
+    if svg is None:
+        note = "Not drawn: RDKit cannot read this SMILES."
+    return Drawing(
+        name=row["molecule_id"] or row["conformer_id"],
+        source=row["source"],
+        smiles=smiles,
+        p=row["p_unreliable"],
+        energy_ev=row["energy_ev"],
+        verdict=row["verdict"],
+        reason=row["reason"] or "",
+        svg=svg,
+        top_share=share,
+        note=note,
+    )
+
+
+def _draw(mol: Chem.Mol, importance: Floats | None) -> tuple[Markup, float | None]:
+    """SVG of ``mol`` in the page's ink, and the share of the most important atom."""
+    if importance is None:
+        drawn, shares = Chem.RemoveHs(mol, sanitize=False), np.zeros(0)
+    else:
+        drawn, shares = heavy_importance(mol, importance)
+    drawn.RemoveAllConformers()
+    with rdBase.BlockLogs():
+        # bonds from distances alone may break valence rules: draw them all the same
+        Chem.SanitizeMol(drawn, catchErrors=True)
+        drawn = rdMolDraw2D.PrepareMolForDrawing(drawn, addChiralHs=False, forceCoords=True)
+    top = float(shares.max()) if shares.size and shares.max() > 0 else None
+    colours = (
+        {index: (*HIGHLIGHT, 0.85 * float(share) / top) for index, share in enumerate(shares)}
+        if top
+        else {}
+    )
+    canvas = rdMolDraw2D.MolDraw2DSVG(*SIZE)
+    options: Any = canvas.drawOptions()  # its type stub forbids assignment
+    options.useBWAtomPalette()
+    options.clearBackground = False
+    options.includeRadicals = False
+    options.bondLineWidth = 1.6
+    options.fixedBondLength = 32
+    options.prepareMolsBeforeDrawing = False
+    options.highlightRadius = 0.42
+    options.fillHighlights = True
+    canvas.DrawMolecule(
+        drawn,
+        highlightAtoms=list(colours),
+        highlightAtomColors=colours,
+        highlightBonds=[],
+    )
+    canvas.FinishDrawing()
+    return _themed(canvas.GetDrawingText()), top
+
+
+def _themed(svg: str) -> Markup:
+    """RDKit's SVG as an inline element in the page's ink, hidden from screen readers."""
+    svg = svg[svg.index("<svg") :].replace("#000000", "var(--ink)")
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(<svg[^>]*?) width='\d+px' height='\d+px'", r"\1", svg, count=1)
+    return Markup(svg.replace("<svg", "<svg aria-hidden='true'", 1))
+
+
+def _bonds_fit(mol: Chem.Mol, positions: Floats) -> bool:
+    """Whether every bond of ``mol`` is about a bond length long in ``positions``."""
+    table = Chem.GetPeriodicTable()
+    radii = np.array([table.GetRcovalent(atom.GetAtomicNum()) for atom in mol.GetAtoms()])
+    pairs = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], dtype=int)
+    first, second = pairs.reshape(-1, 2).T
+    lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
+    return bool((lengths <= BOND_SLACK * (radii[first] + radii[second])).all())
+
+
+def _connected(numbers: list[int], positions: Floats) -> Chem.Mol:
+    """Atoms and single bonds from the distances of a geometry."""
+    mol = Chem.RWMol()
+    conformer = Chem.Conformer(len(numbers))
+    for number, place in zip(numbers, positions, strict=True):
+        conformer.SetAtomPosition(mol.AddAtom(Chem.Atom(number)), Geometry.Point3D(*place))
+    mol.AddConformer(conformer)
+    rdDetermineBonds.DetermineConnectivity(mol)
+    return mol.GetMol()
+
+
+def _skeleton(mol: Chem.Mol) -> Chem.Mol:
+    """``mol`` reduced to elements and single bonds, so that two of them can be matched."""
+    bare = Chem.RWMol()
+    for atom in mol.GetAtoms():
+        bare.AddAtom(Chem.Atom(atom.GetAtomicNum()))
+    for bond in mol.GetBonds():
+        bare.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
+    return bare.GetMol()

@@ -1,0 +1,177 @@
+"""What a report is made from: the triaged library, read once and checked against its counts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from probe import tables
+from probe.errors import ProbeError
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+LISTED = [
+    "conformer_id",
+    "molecule_id",
+    "source",
+    "smiles",
+    "energy_ev",
+    "p_unreliable",
+    "verdict",
+    "reason",
+]
+"""Columns of the two lists that the report needs; the rest stays on disk."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where the results of one screened library lie, and how its map is made."""
+
+    library: str
+    triage: Path
+    conformers: tuple[Path, ...]
+    scores: tuple[Path, ...]
+    checkpoint: Path
+    figures: Path
+    umap_points: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A triaged library whose counts agree with each other."""
+
+    inputs: Inputs
+    summary: dict[str, Any]
+    previous: dict[str, Any] | None
+    card: dict[str, Any]
+    listed: pa.Table  # accept, then recompute: every conformer once
+    rejected: pa.Table
+
+    @cached_property
+    def p(self) -> Floats:
+        """P(unreliable) of every listed conformer, NaN where the backbone refused it."""
+        values: Floats = self.listed["p_unreliable"].to_numpy().astype(np.float64)
+        return values
+
+    @cached_property
+    def accepted(self) -> npt.NDArray[np.bool_]:
+        """Which listed conformers are accepted."""
+        verdicts: npt.NDArray[np.bool_] = pc.equal(self.listed["verdict"], "accept").to_numpy()
+        return verdicts
+
+    @cached_property
+    def accept_cutoff(self) -> float:
+        """Confidence 1 - p from which a prediction is accepted, the rule for `between` included."""
+        cutoffs = self.summary["cutoffs"]
+        if cutoffs["between"] == "accept":
+            return min(float(cutoffs["accept_confidence"]), 1 - self.recompute_cutoff)
+        return float(cutoffs["accept_confidence"])
+
+    @cached_property
+    def recompute_cutoff(self) -> float:
+        """P(unreliable) from which a prediction is sent to DFT on its own account."""
+        return float(self.summary["cutoffs"]["recompute_confidence"])
+
+    def shards(
+        self, paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str]
+    ) -> Iterator[tuple[Rows, pa.Table]]:
+        """Every listed conformer once, shard by shard: its row in ``listed`` and its columns.
+
+        Raises:
+            ProbeError: a shard holds a conformer that no list holds, or the reverse.
+        """
+        ids = self.listed["conformer_id"].combine_chunks()
+        unseen = np.ones(len(ids), dtype=bool)
+        for path in paths:
+            table = tables.read(path, schema, ["conformer_id", *columns])
+            places = pc.index_in(table["conformer_id"], value_set=ids)
+            if places.null_count:
+                unknown = table["conformer_id"].filter(pc.is_null(places))[0]
+                raise ProbeError(
+                    f"{path}: conformer {unknown} is in neither list of {self.inputs.triage}; "
+                    "run the triage again"
+                )
+            rows = places.to_numpy().astype(np.int64)
+            first = np.unique(rows, return_index=True)[1]
+            first = np.sort(first[unseen[rows[first]]])
+            unseen[rows[first]] = False
+            yield rows[first], table.take(pa.array(first))
+        if unseen.any():
+            raise ProbeError(
+                f"{self.inputs.triage}: conformer {ids[int(np.flatnonzero(unseen)[0])]} is listed "
+                f"but is in none of the {len(paths)} shards; run the triage again"
+            )
+
+
+def load(inputs: Inputs) -> Screening:
+    """Read the triaged library of ``inputs``.
+
+    Raises:
+        ProbeError: a file is missing or broken, or the counts do not agree.
+    """
+    lists = [
+        tables.read(inputs.triage / f"{name}.parquet", tables.TRIAGED, LISTED)
+        for name in ("accept", "recompute")
+    ]
+    earlier = inputs.triage / "previous_summary.json"
+    screening = Screening(
+        inputs=inputs,
+        summary=tables.read_json(inputs.triage / "summary.json"),
+        previous=tables.read_json(earlier) if earlier.exists() else None,
+        card=tables.read_json(inputs.checkpoint / "card.json"),
+        listed=pa.concat_tables(lists).combine_chunks(),
+        rejected=tables.read(inputs.triage / "rejected.parquet", tables.REJECTED),
+    )
+    check_counts(screening, n_accept=lists[0].num_rows)
+    return screening
+
+
+def check_counts(screening: Screening, n_accept: int) -> None:
+    """Hold the summary against itself and against the tables.
+
+    Raises:
+        ProbeError: a count is missing or two counts that must be equal are not.
+    """
+    folder, summary = screening.inputs.triage, screening.summary
+    n_listed = screening.listed.num_rows
+    try:
+        pairs = {
+            "accepted rows": (summary["n_accept"], n_accept),
+            "rows to recompute": (summary["n_recompute"], n_listed - n_accept),
+            "rows marked accept": (summary["n_accept"], int(screening.accepted.sum())),
+            "rejected rows": (summary["n_rejected"], screening.rejected.num_rows),
+            "different conformers": (
+                summary["n_conformers"],
+                pc.count_distinct(screening.listed["conformer_id"]).as_py(),
+            ),
+            "refused conformers": (summary["n_refused"], int(np.isnan(screening.p).sum())),
+            "ingested + rejected": (
+                summary["n_records"],
+                summary["n_ingested"] + summary["n_rejected"],
+            ),
+            "conformers + duplicates": (
+                summary["n_ingested"],
+                summary["n_conformers"] + summary["n_duplicates"],
+            ),
+            "accepted + to recompute": (
+                summary["n_conformers"],
+                summary["n_accept"] + summary["n_recompute"],
+            ),
+            "reasons to recompute": (summary["n_recompute"], sum(summary["reasons"].values())),
+        }
+    except KeyError as error:
+        raise ProbeError(f"{folder}/summary.json: no {error}; run the triage again") from error
+    for what, (said, found) in pairs.items():
+        if said != found:
+            raise ProbeError(
+                f"{folder}: summary.json says {said} where the {what} are {found}; "
+                "run the triage again"
+            )

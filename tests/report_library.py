@@ -1,0 +1,231 @@
+"""A small triaged library of real molecules, as the steps before the report leave it on disk."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rdkit import Chem
+from rdkit.Chem import AllChem, rdFingerprintGenerator
+
+from probe import tables
+from probe.conformers import conformer_id, rounded
+from probe.report.page import Inputs
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+ENDS_SCRIPT = "</script><script>alert(2)</script>"
+
+MOLECULES = """
+CCO CC(=O)O c1ccccc1 Cc1ccccc1 CC(=O)Oc1ccccc1C(=O)O CC(=O)Nc1ccc(O)cc1
+Cn1cnc2c1c(=O)n(C)c(=O)n2C CC(C)Cc1ccc(C(C)C(=O)O)cc1 OC(=O)c1ccccc1O
+NCCc1ccc(O)c(O)c1 C1CCCCC1 C1CCNCC1
+c1ccncc1 c1ccoc1 c1ccsc1 c1cc[nH]c1 CC#N CCCl ClC(Cl)Cl Clc1ccccc1
+Clc1ccc(Cl)cc1 Brc1ccccc1 Ic1ccccc1 CCBr CI
+Fc1ccccc1 FC(F)(F)c1ccccc1 CS(C)=O CS(=O)(=O)C NS(=O)(=O)c1ccccc1 CP(C)C COP(=O)(OC)OC
+C[Si](C)(C)C C[Se]C OB(O)c1ccccc1 CC(=O)[O-] C[NH3+] [NH3+]CC(=O)[O-] NCC(=O)O CC(N)C(=O)O
+CSCCC(N)C(=O)O OCC(O)CO OCC1OC(O)C(O)C(O)C1O CCN(CC)CC CCOCC CC(C)=O O=CC=O CC(C)(C)O
+CCCCCCCC c1ccc2ccccc2c1 c1ccc(-c2ccccc2)cc1 CN1CCCC1c1cccnc1 COc1ccc(CC=C)cc1O
+CN(C)C(=N)NC(N)=N Clc1ccc(C(c2ccc(Cl)cc2)C(Cl)(Cl)Cl)cc1 O=C(c1ccc(Cl)cc1)c1ccc(Br)cc1
+Ic1ccc(I)cc1 Nc1c(I)cc(I)cc1I CC1=CC(=O)CC(C)(C)C1 O=C1CCCCCN1 CC12CCC(CC1)C2(C)C
+"""
+SMILES = MOLECULES.split()
+
+
+@dataclass
+class Library:
+    """Rows of the tables and the two JSON records of a library; change them, then ``write``."""
+
+    conformers: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path, *, n_shards: int = 2, **options: Any) -> Inputs:
+        """Write everything below ``folder``; ``options`` replace fields of the Inputs."""
+        triage, checkpoint = folder / "triage", folder / "checkpoint"
+        by_id = {row["conformer_id"]: row for row in self.scores}
+        rows = [_triaged(row, by_id[row["conformer_id"]]) for row in self.conformers]
+        for verdict in ("accept", "recompute"):
+            chosen = [row for row in rows if row["verdict"] == verdict]
+            tables.write(triage / f"{verdict}.parquet", chosen, tables.TRIAGED, {})
+        tables.write(triage / "rejected.parquet", self.rejected, tables.REJECTED, {})
+        tables.write_json(triage / "summary.json", _summary(rows, self.rejected) | self.summary)
+        tables.write_json(checkpoint / "card.json", self.card or card())
+        inputs = Inputs(
+            library="demo",
+            triage=triage,
+            conformers=_shards(folder, "conformers", self.conformers, tables.CONFORMERS, n_shards),
+            scores=_shards(folder, "scores", self.scores, tables.SCORES, n_shards),
+            checkpoint=checkpoint,
+            figures=folder / "figures",
+            umap_points=200_000,
+            seed=42,
+        )
+        return replace(inputs, **options)
+
+
+def library(smiles: list[str] | None = None) -> Library:
+    """Conformers of ``smiles`` by ETKDG with made-up scores; the second is refused if there is one.
+
+    The two molecules with the highest p_unreliable have hostile names.
+    """
+    smiles = SMILES if smiles is None else smiles
+    conformers = [conformer(text, f"molecule {i}", i) for i, text in enumerate(smiles, 1)]
+    scores = [score(row) for row in conformers]
+    if len(scores) > 1:
+        scores[1] = refused(scores[1])
+    order = sorted(scores, key=lambda row: -(row["p_unreliable"] or 0))
+    by_id = {row["conformer_id"]: row for row in conformers}
+    for row, name in zip(order, (HOSTILE, ENDS_SCRIPT), strict=False):
+        by_id[row["conformer_id"]]["molecule_id"] = name
+    return Library(conformers, scores)
+
+
+def conformer(smiles: str, name: str, record: int) -> dict[str, Any]:
+    """A row of the conformer table."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    if AllChem.EmbedMolecule(mol, randomSeed=42) < 0:
+        AllChem.EmbedMolecule(mol, randomSeed=42, useRandomCoords=True)
+    numbers = [atom.GetAtomicNum() for atom in mol.GetAtoms()]
+    positions = rounded(mol.GetConformer().GetPositions())
+    charge = Chem.GetFormalCharge(mol)
+    return {
+        "conformer_id": conformer_id(numbers, positions, charge, 1),
+        "molecule_id": name,
+        "source": f"demo.smi:{record}",
+        "smiles": Chem.CanonSmiles(smiles),
+        "n_atoms": len(numbers),
+        "charge": charge,
+        "multiplicity": 1,
+        "numbers": numbers,
+        "positions": positions.ravel().tolist(),
+        "note": "",
+    }
+
+
+def score(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the score table: a fingerprint for an embedding, halogens and size for p."""
+    mol = Chem.MolFromSmiles(row["smiles"])
+    generator = rdFingerprintGenerator.GetMorganGenerator(fpSize=tables.EMBEDDING_WIDTH)
+    random = np.random.default_rng(row["n_atoms"])
+    halogens = sum(number in (17, 35, 53) for number in row["numbers"])
+    importance = random.random(row["n_atoms"]) ** 3 + 0.01
+    noise = random.normal(scale=0.05, size=tables.EMBEDDING_WIDTH)
+    return {
+        "conformer_id": row["conformer_id"],
+        "energy_ev": -13.6 * sum(row["numbers"]),
+        "p_unreliable": float(1 / (1 + np.exp(2.5 - 1.1 * halogens - 0.06 * row["n_atoms"]))),
+        "verdict": "reliable",
+        "latent_distance": 1.0,
+        "importance": (importance / importance.sum()).tolist(),
+        "embedding": (generator.GetCountFingerprintAsNumPy(mol) + noise).tolist(),
+        "refusal": None,
+    }
+
+
+def refused(row: dict[str, Any]) -> dict[str, Any]:
+    """``row`` of the score table as it is when the backbone does not take the conformer."""
+    return dict.fromkeys(row) | {"conformer_id": row["conformer_id"], "refusal": "element Xx"}
+
+
+def card() -> dict[str, Any]:
+    """A checkpoint's card."""
+    cutoffs = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
+    return {
+        "format_version": 1,
+        "name": "aimnet2-b973c",
+        "version": "0.1.0",
+        "boundary_kcal": 0.87,
+        "elements": {"C": 410, "H": 412, "N": 230, "O": 300, "Cl": 40, "S": 30, "F": 25, "Br": 9},
+        "n_atoms": {"min": 3, "max": 30},
+        "latent_99": 6.5,
+        "training": {"n_conformers": 415, "n_molecules": 415, "labels": "b973c"},
+        "held_out": {
+            "n": 83,
+            "boundary_kcal": 0.87,
+            "accuracy": 0.72,
+            "auroc": 0.78,
+            "coverage": [
+                {"cutoff": c, "n": int(83 * (1.2 - c)), "coverage": 1.2 - c, "accuracy": c}
+                for c in cutoffs
+            ],
+            "reliability": [
+                {
+                    "low": low / 15,
+                    "high": (low + 1) / 15,
+                    "n": low % 7,
+                    "mean_p": (low + 0.5) / 15 if low % 7 else None,
+                    "frequency": min(1.0, (low + 1) / 16) if low % 7 else None,
+                }
+                for low in range(15)
+            ],
+        },
+    }
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """The JSON that the page carries for its script."""
+    start = page.index('id="data">') + len('id="data">')
+    return json.loads(page[start : page.index("</script>", start)])
+
+
+def _triaged(row: dict[str, Any], scored: dict[str, Any]) -> dict[str, Any]:
+    p = scored["p_unreliable"]
+    if p is None:
+        reason = f"refused: {scored['refusal']}"
+    elif p > 0.4:
+        reason = "confidence below the cutoff"
+    else:
+        reason = None
+    kept = {name: row[name] for name in tables.TRIAGED.names if name in row}
+    return kept | {
+        "energy_ev": scored["energy_ev"],
+        "p_unreliable": p,
+        "verdict": "accept" if reason is None else "recompute",
+        "reason": reason or "confident",
+        "flags": "",
+        "latent_distance": scored["latent_distance"],
+    }
+
+
+def _summary(rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
+    recompute = [row for row in rows if row["verdict"] == "recompute"]
+    n_refused = sum(row["p_unreliable"] is None for row in rows)
+    reasons = {"confidence": len(recompute) - n_refused, "refused": n_refused}
+    return {
+        "library": "demo",
+        "n_records": len(rows) + len(rejected),
+        "n_ingested": len(rows),
+        "n_rejected": len(rejected),
+        "n_conformers": len(rows),
+        "n_duplicates": 0,
+        "n_accept": len(rows) - len(recompute),
+        "n_recompute": len(recompute),
+        "n_refused": n_refused,
+        "n_beyond_size": sum(row["n_atoms"] > 30 for row in rows),
+        "n_beyond_latent": 0,
+        "reasons": {reason: n for reason, n in reasons.items() if n},
+        "cutoffs": {
+            "accept_confidence": 0.6,
+            "recompute_confidence": 0.6,
+            "between": "recompute",
+        },
+        "backbone": "aimnet2-b973c",
+        "checkpoint": "aimnet2-b973c",
+        "fingerprint": "0123456789abcdef",
+        "device": "cpu",
+        "licence": "MIT",
+        "boundary_kcal": 0.87,
+        "versions": {"probe-screen": "0.1.0"},
+    }
+
+
+def _shards(
+    folder: Path, name: str, rows: list[dict[str, Any]], schema: Any, n_shards: int
+) -> tuple[Path, ...]:
+    paths = tuple(folder / name / f"{index:04}.parquet" for index in range(n_shards))
+    for index, path in enumerate(paths):
+        tables.write(path, rows[index::n_shards], schema, {})
+    return paths
