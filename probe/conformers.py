@@ -109,17 +109,17 @@ def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
     _check_parity(_electrons(kept), multiplicity)
     if flat:
         built = geometry.build(kept, options.seed, options.forcefield)
-        kept, note = built.molecule, built.note
+        kept, smiles, note = built.molecule, built.smiles, built.note
     else:
         _check_complete(kept)
-        note = ""
+        smiles, note = canonical_smiles(kept), ""
     return _row(
         record,
         np.array([atom.GetAtomicNum() for atom in kept.GetAtoms()]),
         kept.GetConformer().GetPositions(),
         charge=Chem.GetFormalCharge(kept),
         multiplicity=multiplicity,
-        smiles=canonical_smiles(kept),
+        smiles=smiles,
         notes=(mixture_note, note),
     )
 

@@ -9,7 +9,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, StereoEnumerationOptions
 from rdkit.Geometry import Point3D
 
-from probe.library import Unusable
+from probe.library import Unusable, parsed
 
 Forcefield = Literal["mmff94", "uff", "none"]
 
@@ -18,6 +18,9 @@ MAX_HEAVY_ATOMS = 300
 
 MAX_ISOMERS = 32
 """Isomers that are tried for a molecule that leaves its stereochemistry open."""
+
+TRIAL_ITERATIONS = 20
+"""Attempts at each of several isomers: an impossible one would take hundreds to give up on."""
 
 MAX_STEPS = 2000
 """Force-field minimisation steps."""
@@ -32,6 +35,8 @@ class Built:
 
     molecule: Chem.Mol
     """With explicit hydrogens and one conformer."""
+    smiles: str
+    """Canonical isomeric SMILES of the isomer that was embedded."""
     note: str
     """What was decided on the way; empty if nothing."""
 
@@ -53,20 +58,26 @@ def build(molecule: Chem.Mol, seed: int, forcefield: Forcefield) -> Built:
         )
     parent = _canonical(molecule)
     isomers = _isomers(parent)
-    embedded = _embed(parent, isomers, seed)
+    embedded, smiles = _embed(parent, isomers, seed)
     _separate(embedded)
-    notes = [_stereo_note(embedded, len(isomers)), _relax(embedded, forcefield)]
-    return Built(embedded, "; ".join(note for note in notes if note))
+    notes = [_stereo_note(smiles, len(isomers)), _relax(embedded, forcefield)]
+    return Built(embedded, smiles, "; ".join(note for note in notes if note))
 
 
 def canonical_smiles(molecule: Chem.Mol) -> str:
-    """Canonical isomeric SMILES of ``molecule`` without its explicit hydrogens."""
-    return Chem.MolToSmiles(Chem.RemoveHs(molecule))
+    """Canonical isomeric SMILES of ``molecule`` without its explicit hydrogens.
+
+    Coordinates say on which side the hydrogen of an imine is, SMILES by custom do not: it is left
+    out, so that a molecule has one SMILES whatever it was read from.
+    """
+    parameters: Any = Chem.RemoveHsParameters()
+    parameters.removeDefiningBondStereo = True
+    return Chem.MolToSmiles(Chem.RemoveHs(molecule, parameters))
 
 
 def _canonical(molecule: Chem.Mol) -> Chem.Mol:
     """``molecule`` with its atoms in the order of its canonical SMILES."""
-    parent = Chem.MolFromSmiles(canonical_smiles(molecule))
+    parent = parsed(Chem.MolToSmiles(Chem.RemoveHs(molecule)))
     if parent is None:
         raise Unusable("RDKit cannot read its own SMILES of this molecule")
     return parent
@@ -81,38 +92,47 @@ def _isomers(parent: Chem.Mol) -> list[Chem.Mol]:
     return sorted(found, key=Chem.MolToSmiles)
 
 
-def _embed(parent: Chem.Mol, isomers: list[Chem.Mol], seed: int) -> Chem.Mol:
-    """The first isomer that embeds, with hydrogens.
+def _embed(parent: Chem.Mol, isomers: list[Chem.Mol], seed: int) -> tuple[Chem.Mol, str]:
+    """The first isomer that embeds, with hydrogens, and its SMILES.
 
     In a cage nearly all combinations of stereocentres are impossible: if none of those tried
     embeds, distance geometry itself chooses. Random starting coordinates are the last resort.
     """
-    for candidate in isomers:
-        found = _coordinates(candidate, seed, random_start=False)
+    for isomer in isomers if len(isomers) > 1 else ():
+        found = _coordinates(isomer, seed, random_start=False, iterations=TRIAL_ITERATIONS)
         if found is not None:
-            return found
+            return found, Chem.MolToSmiles(isomer)
     for random_start in (False, True):
-        found = _coordinates(parent, seed, random_start)
+        found = _coordinates(parent, seed, random_start, iterations=0)
         if found is not None:
-            Chem.AssignStereochemistryFrom3D(found)
-            return found
+            return found, _embedded_smiles(parent, found, len(isomers))
     raise Unusable("RDKit finds no 3D coordinates for it; give the record as a 3D SDF")
 
 
-def _coordinates(molecule: Chem.Mol, seed: int, random_start: bool) -> Chem.Mol | None:
+def _embedded_smiles(parent: Chem.Mol, found: Chem.Mol, n_isomers: int) -> str:
+    if n_isomers == 1:
+        return Chem.MolToSmiles(parent)
+    Chem.AssignStereochemistryFrom3D(found)
+    return canonical_smiles(found)
+
+
+def _coordinates(
+    molecule: Chem.Mol, seed: int, random_start: bool, iterations: int
+) -> Chem.Mol | None:
+    """``molecule`` with hydrogens and a conformer; 0 ``iterations`` leaves RDKit its own limit."""
     full = Chem.AddHs(molecule)
     # New for every molecule: RDKit keeps the first one's iteration limit in the object.
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     parameters.useRandomCoords = random_start
+    parameters.maxIterations = iterations
     return full if rdDistGeom.EmbedMolecule(full, parameters) == 0 else None
 
 
-def _stereo_note(molecule: Chem.Mol, n_isomers: int) -> str:
+def _stereo_note(smiles: str, n_isomers: int) -> str:
     if n_isomers == 1:
         return ""
     count = f"at least {n_isomers}" if n_isomers == MAX_ISOMERS else str(n_isomers)
-    smiles = canonical_smiles(molecule)
     return f"stereochemistry left open: {smiles} embedded, one of {count} isomers"
 
 

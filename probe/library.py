@@ -232,12 +232,13 @@ def _from_block(text: str, sanitize: bool) -> Chem.Mol | None:
 
 def _damage(text: str) -> str:
     """Why RDKit takes no molecule from this record of an SDF."""
+    block = f"\n{text}".partition("\n$$$$")[0].removeprefix("\n")
     with rdBase.CaptureErrorLog() as log:
-        rough = _from_block(text, sanitize=False)
+        rough = _from_block(block, sanitize=False)
     if rough is not None:
         return problem(rough) or "RDKit cannot sanitize the molecule"
     said = next(iter(_said(log.messages)), "no counts line")
-    return f"the mol block cannot be read: {said}"
+    return f"the mol block cannot be read: {said.replace('EOF hit', 'the record ends')}"
 
 
 def _said(messages: str) -> list[str]:
