@@ -7,11 +7,12 @@ LIBRARY ?=
 # CUDA=1 takes the CUDA lock, and .venv keeps it until CUDA=0.
 CUDA ?= $(shell grep -qs ^cuda .venv/.lock && echo 1)
 
-export CORES LIBRARY
+export CORES
+export library := $(value LIBRARY)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-# A library's path as a YAML string, so that Snakemake takes 7.smi or [a].smi for a name.
-library_config = library='$$(printf %s "$$LIBRARY" | sed "s/'/''/g")'
+# The path as a YAML string: Snakemake would take 7 or [a].smi for something else.
+library_config = library='$$(printf %s "$$library" | sed "s/'/''/g")'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup screen test lint format lock clean
@@ -23,7 +24,7 @@ setup: ## make .venv from the lock (CUDA=1: with CUDA)
 	@tools/setup $(if $(filter 1,$(CUDA)),cuda,cpu)
 
 screen: setup ## screen the libraries of config/libraries.tsv (LIBRARY=file: that one; CORES=n)
-	@.venv/bin/snakemake --cores "$$CORES" $${LIBRARY:+--config "$(library_config)"}
+	@.venv/bin/snakemake --cores "$$CORES" $${library:+--config "$(library_config)"}
 
 test: setup ## run the tests
 	.venv/bin/pytest

@@ -1,0 +1,184 @@
+"""A small library through a real SLURM, as a user would send it there."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RULES = ("ingest", "embed", "score", "triage", "report")
+LIBRARY = """\
+CCO ethanol
+CC(=O)Oc1ccccc1C(=O)O aspirin
+CN1C=NC2=C1C(=O)N(C(=O)N2C)C caffeine
+c1ccccc1 benzene
+CC(=O)N acetamide
+C1CCOC1 thf
+CCN ethylamine
+CS(=O)C dmso
+OC(=O)CCl chloroacetic
+C(C broken
+"""
+PARTITIONS = """\
+partitions:
+  cpu:
+    max_threads: 64
+  gpu:
+    max_threads: 64
+    max_gpu: 2
+"""
+
+
+def slurm_answers():
+    if shutil.which("sinfo") is None:
+        return False
+    try:
+        answer = subprocess.run(
+            ["sinfo", "--noheader", "--format=%R"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return {"cpu", "gpu"} <= set(answer.stdout.split())
+
+
+def require_slurm():
+    """A SLURM with partitions cpu and gpu, which PROBE_REQUIRE_SLURM=1 demands."""
+    if slurm_answers():
+        return
+    reason = "no SLURM with partitions cpu and gpu answers; start one: tests/slurm/start.sh DIR"
+    if os.environ.get("PROBE_REQUIRE_SLURM") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def screened(tmp_path_factory):
+    """A copy of the repository in which the small library was screened on SLURM."""
+    require_slurm()
+    root = tmp_path_factory.mktemp("slurm") / "repository"
+    copy_repository(root)
+    (root / "small library.smi").write_text(LIBRARY)
+    (root / "partitions.yaml").write_text(PARTITIONS)
+    started = time.strftime("%Y-%m-%dT%H:%M:%S")
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--profile", "slurm"),
+            # The plugin waits 40 s for every job's first state; this SLURM knows it at once.
+            *("--slurm-init-seconds-before-status-checks", "5"),
+            *("--config", "library=small library.smi"),
+        ],
+        check=False,
+        cwd=root,
+        env=environment(root),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1500,
+    )
+    assert run.returncode == 0, run.stdout[-10_000:]
+    return root, jobs_since(started, run.stdout)
+
+
+def copy_repository(root):
+    """Copy what git knows or would add."""
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if not os.path.lexists(ROOT / name):
+            continue
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+
+
+def environment(root):
+    """What a shell with the activated environment has, and the partitions a user names."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    return kept | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SNAKEMAKE_SLURM_PARTITIONS": str(root / "partitions.yaml"),
+    }
+
+
+def jobs_since(started, log):
+    """What sacct says of every job of the run, once all have ended."""
+    submitted = log.count("has been submitted with SLURM jobid")
+    fields = ("JobID", "JobName", "Partition", "ReqTRES", "State", "Comment")
+    deadline = time.monotonic() + 120  # the accounting learns of an end up to 40 s late
+    while True:
+        answer = subprocess.run(
+            [
+                *("sacct", "--allocations", "--noheader", "--parsable2"),
+                *("--starttime", started, "--format", ",".join(fields)),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        rows = [
+            dict(zip(fields, row.split("|"), strict=True)) for row in answer.stdout.splitlines()
+        ]
+        jobs = [row for row in rows if f"SLURM run ID: {row['JobName']}" in log]
+        if len(jobs) == submitted and all(job["State"] == "COMPLETED" for job in jobs):
+            return jobs
+        assert time.monotonic() < deadline, f"{submitted} jobs submitted, sacct knows {jobs}"
+        time.sleep(2)
+
+
+def rule(job):
+    return job["Comment"].removeprefix("rule_").partition("_wildcards_")[0]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_stage_ran_as_a_job(screened, name):
+    _, jobs = screened
+    assert [job for job in jobs if rule(job) == name]
+
+
+def test_nothing_else_ran_as_a_job(screened):
+    """The weights in particular are fetched where the network is: on the login node."""
+    _, jobs = screened
+    assert {rule(job) for job in jobs} <= set(RULES)
+
+
+def test_only_embedding_asks_for_a_gpu(screened):
+    _, jobs = screened
+    assert {rule(job) for job in jobs if "gres/gpu=1" in job["ReqTRES"].split(",")} == {"embed"}
+    assert {rule(job) for job in jobs if "gres/gpu" in job["ReqTRES"]} == {"embed"}
+
+
+def test_each_job_ran_in_the_partition_that_fits(screened):
+    _, jobs = screened
+    assert {job["Partition"] for job in jobs if rule(job) == "embed"} == {"gpu"}
+    assert {job["Partition"] for job in jobs if rule(job) != "embed"} == {"cpu"}
+
+
+def test_every_job_says_what_memory_and_time_it_needs(screened):
+    _, jobs = screened
+    assert all("mem=" in job["ReqTRES"] for job in jobs)
+
+
+def test_every_record_is_in_one_list(screened):
+    root, _ = screened
+    (path,) = (root / "results").glob("*/summary.json")
+    summary = json.loads(path.read_text())
+    assert summary["n_records"] == len(LIBRARY.splitlines())
+    assert summary["n_records"] == summary["n_ingested"] + summary["n_rejected"]
+    assert summary["n_rejected"] == 1
+    assert summary["n_conformers"] == summary["n_accept"] + summary["n_recompute"]
+    for name in ("accept.parquet", "recompute.parquet", "rejected.parquet", "report.html"):
+        assert path.with_name(name).is_file()
