@@ -34,6 +34,14 @@ class Plan:
     """Bytes of the file; with ``mtime_ns`` it tells whether the file is still the one counted."""
     mtime_ns: int
 
+    def files(self, folder: Path) -> list[Path]:
+        """The shards' tables in ``folder``, in order."""
+        return [folder / f"{name}.parquet" for name in self.names()]
+
+    def names(self) -> list[str]:
+        """The shards' names: five digits or more."""
+        return [f"{index:05d}" for index in range(len(self.shards))]
+
 
 def current(library: str, path: Path, shard_size: int, out: Path) -> Plan:
     """The plan stored in ``out`` if it still describes ``path``; else a new one, stored there.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -50,7 +51,6 @@ EMBEDDED = pa.schema(
     [
         ("conformer_id", _string),
         ("part", _string),  # file name in the cache folder of the backbone; null if refused
-        ("row_group", pa.int32()),
         ("refusal", _string),  # why the backbone cannot take it; null if it was evaluated
     ]
 )
@@ -173,6 +173,11 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
         return table.cast(pa.schema([schema.field(name) for name in names]))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise ProbeError(f"{path}: {first_line(error)}; write the file again") from error
+
+
+def frame(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """``read`` as a polars frame."""
+    return pl.DataFrame(read(path, schema, columns))
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:

@@ -1,10 +1,9 @@
 """AIMNet2 through the ``aimnet`` package."""
 
-import contextlib
 import copy
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 
 from probe.backbones.contract import Evaluation, Geometry, fingerprint
 from probe.weights import Entry
@@ -33,13 +33,13 @@ class AIMNetBackbone:
     elements = frozenset(ELEMENTS)
     takes_charge = True
     takes_open_shell = False
-    terms = ("network", "coulomb", "dispersion")
+    terms: tuple[str, ...] = ("network", "coulomb", "dispersion")
 
     def __init__(self, entry: Entry, path: Path, device: torch.device) -> None:
-        with _quiet():
-            from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (slow import)
+        _quiet()
+        from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (slow import)
 
-            self._calculator = AIMNet2Calculator(str(path), device=str(device))
+        self._calculator = AIMNet2Calculator(str(path), device=str(device))
         self.name = entry.name
         self.fingerprint = entry.fingerprint
         self.device = device
@@ -48,10 +48,8 @@ class AIMNetBackbone:
     def evaluate(self, batch: Sequence[Geometry]) -> Evaluation:
         """See the contract. Molecules of at most ``DENSE_ATOMS`` atoms go as one padded block."""
         sizes = [len(geometry.numbers) for geometry in batch]
-        if max(sizes) <= DENSE_ATOMS:
-            data, real = self._padded(batch, sizes)
-        else:
-            data, real = self._flat(batch, sizes)
+        lay_out = self._padded if max(sizes) <= DENSE_ATOMS else self._flat
+        data, real = lay_out(batch, sizes)
         data = self._calculator.model(data)
         network = data["energy"].double()
         data = self._calculator.external_coulomb(data)
@@ -63,9 +61,7 @@ class AIMNetBackbone:
             energy=energy.cpu().numpy(),
             atom_features=data["aim"][real].float().cpu().numpy(),
             charges=data["charges"][real].float().cpu().numpy(),
-            parts={
-                name: term.cpu().numpy() for name, term in zip(self.terms, terms, strict=True)
-            },
+            parts={name: term.cpu().numpy() for name, term in zip(self.terms, terms, strict=True)},
         )
 
     def _padded(
@@ -75,7 +71,7 @@ class AIMNetBackbone:
         coord = np.zeros((len(batch), max(sizes), 3), dtype=np.float32)
         numbers = np.zeros((len(batch), max(sizes)), dtype=np.int64)
         for row, geometry in enumerate(batch):
-            coord[row, : sizes[row]] = geometry.positions
+            coord[row, : sizes[row]] = _centred(geometry)
             numbers[row, : sizes[row]] = geometry.numbers
         data = {
             "coord": torch.from_numpy(coord).to(self.device),
@@ -86,17 +82,17 @@ class AIMNetBackbone:
 
     def _flat(
         self, batch: Sequence[Geometry], sizes: list[int]
-    ) -> tuple[dict[str, torch.Tensor], slice]:
-        """[ΣN] atoms with the calculator's neighbour lists, and the slice of real atoms."""
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """[ΣN] atoms with the calculator's neighbour lists, and the indices of the real atoms."""
         data = self._calculator.prepare_input(
             {
-                "coord": np.concatenate([g.positions for g in batch]).astype(np.float32),
+                "coord": np.concatenate([_centred(g) for g in batch]).astype(np.float32),
                 "numbers": np.concatenate([g.numbers for g in batch]).astype(np.int64),
                 "charge": self._charges(batch),
                 "mol_idx": np.repeat(np.arange(len(batch)), sizes),
             }
         )
-        return data, slice(0, sum(sizes))
+        return data, torch.arange(sum(sizes), device=self.device)
 
     def _charges(self, batch: Sequence[Geometry]) -> torch.Tensor:
         values = [float(geometry.charge) for geometry in batch]
@@ -108,11 +104,13 @@ def convert(archive: bytes, member: int) -> dict[str, Any]:
 
     TorchScript is code: the caller has verified the digest of ``archive``.
     """
-    with _quiet():
-        from aimnet.config import build_module  # noqa: PLC0415 (slow import)
-        from aimnet.models.utils import strip_lr_modules_from_yaml  # noqa: PLC0415
+    _quiet()
+    from aimnet.config import build_module  # noqa: PLC0415 (slow import)
+    from aimnet.models.utils import strip_lr_modules_from_yaml  # noqa: PLC0415
 
-        ensemble = torch.jit.load(io.BytesIO(archive), map_location="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
+        ensemble: Any = torch.jit.load(io.BytesIO(archive), map_location="cpu")  # type: ignore[no-untyped-call]
     source = getattr(ensemble.models, str(member)).module
     architecture = resources.files("aimnet") / "models" / "aimnet2_dftd3_wb97m.yaml"
     core, mode, dispersion, d3, coulomb_rc, envelope, _ = strip_lr_modules_from_yaml(
@@ -163,6 +161,12 @@ def identify(model: Mapping[str, Any]) -> str:
     return fingerprint(parameters, definition)
 
 
+def _centred(geometry: Geometry) -> NDArray[np.float64]:
+    """Positions about their mean: float32 far from the origin would lose the fourth decimal."""
+    centred: NDArray[np.float64] = geometry.positions - geometry.positions.mean(axis=0)
+    return centred
+
+
 _PER_ELEMENT = ("afv.weight", "outputs.atomic_shift.shifts.weight")
 
 
@@ -173,20 +177,8 @@ def _untrained() -> torch.Tensor:
     return mask
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep third parties' greetings off the command's output.
-
-    Warp, which aimnet imports, prints to standard output when it starts; torch announces that
-    TorchScript, the format of the published ensembles, will go.
-    """
+def _quiet() -> None:
+    """Keep Warp, which aimnet imports, from printing its own news to standard output."""
     import warp  # noqa: PLC0415 (slow import)
 
-    before = warp.config.log_level
     warp.config.log_level = warp.LOG_ERROR
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit.load` is deprecated", DeprecationWarning)
-            yield
-    finally:
-        warp.config.log_level = before

@@ -1,0 +1,163 @@
+"""The content-addressed store of backbone energies and embeddings.
+
+A folder holds one backbone's answers, ``<root>/<fingerprint>/part-*.parquet``. Parts are only
+ever added, each complete or not at all, so any number of runs may share a cache.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from probe import tables
+from probe.errors import ProbeError
+
+PART_BYTES = 64 * 2**20
+"""Embeddings in a part: one row group, read at once, and the most that a kill can lose."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One conformer's entry: ``embedding`` [N, D] float16, ``charges`` [N] float32 or None."""
+
+    conformer_id: str
+    energy_ev: float
+    terms_ev: dict[str, float]
+    charges: NDArray[np.float32] | None
+    embedding: NDArray[np.float16]
+
+
+class Cache:
+    """The parts of one backbone below ``root``."""
+
+    def __init__(self, root: Path, fingerprint: str, embedding_dim: int) -> None:
+        self.folder = root / fingerprint
+        self.fingerprint = fingerprint
+        self.embedding_dim = embedding_dim
+
+    def locate(self, conformer_ids: pl.Series) -> pl.DataFrame:
+        """Columns conformer_id and part, for those of ``conformer_ids`` that are here.
+
+        Every part is checked on the way; a damaged or foreign one is set aside.
+        """
+        wanted = pl.DataFrame({"conformer_id": conformer_ids.unique()})
+        found = [pl.DataFrame(schema={"conformer_id": pl.String, "part": pl.String})]
+        for path in sorted(self.folder.glob("part-*.parquet")):
+            table = self._read(path, ["conformer_id"])
+            if table is not None:
+                ids = pl.DataFrame({"conformer_id": table["conformer_id"].to_pylist()})
+                here = wanted.join(ids, on="conformer_id", how="semi")
+                found.append(here.with_columns(part=pl.lit(path.name)))
+        return pl.concat(found).unique("conformer_id", keep="first", maintain_order=True)
+
+    def add(self, rows: Sequence[Cached]) -> str:
+        """Write ``rows`` as one part and return its name.
+
+        The name is a hash of the ids, so two runs that compute the same rows write one part.
+        """
+        if not rows:
+            raise ValueError("a part holds at least one conformer")
+        schema = tables.embeddings(tuple(rows[0].terms_ev))
+        ids = [row.conformer_id for row in rows]
+        name = f"part-{hashlib.sha256(''.join(ids).encode()).hexdigest()[:16]}.parquet"
+        table = pa.Table.from_arrays(
+            [
+                pa.array(ids),
+                pa.array([len(row.embedding) for row in rows], pa.int32()),
+                pa.array([row.energy_ev for row in rows], pa.float64()),
+                pa.array([row.terms_ev for row in rows], schema.field("energy_terms_ev").type),
+                pa.array([_bytes(row.charges, "<f4") for row in rows], pa.binary()),
+                pa.array([_bytes(row.embedding, "<f2") for row in rows], pa.binary()),
+            ],
+            schema=tables.with_provenance(schema, self._identity()),
+        )
+        tables.atomically(
+            self.folder / name,
+            lambda handle: pq.write_table(
+                table,
+                handle,
+                row_group_size=len(rows),
+                compression="none",  # measured: zstd saves 8 % of float16 features
+                use_dictionary=False,
+                write_page_checksum=True,
+            ),
+        )
+        return name
+
+    def read(self, part: str) -> pl.DataFrame:
+        """All columns of ``part``.
+
+        Raises:
+            ProbeError: the part is gone or damaged; a damaged one has been set aside.
+        """
+        path = self.folder / part
+        table = self._read(path, None) if path.exists() else None
+        if table is None:
+            raise ProbeError(
+                f"{path}: this part of the cache is gone or damaged; what it held is computed "
+                f"again by `snakemake --forcerun embed`, or by `probe embed` on the shard"
+            )
+        frame = pl.from_arrow(table)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def entries(self, part: str) -> Iterator[Cached]:
+        """The rows of ``part``, arrays as views of what was read."""
+        for row in self.read(part).iter_rows(named=True):
+            charges = np.frombuffer(row["charges"], dtype="<f4")
+            yield Cached(
+                conformer_id=row["conformer_id"],
+                energy_ev=row["energy_ev"],
+                terms_ev=row["energy_terms_ev"],
+                charges=charges if len(charges) else None,
+                embedding=np.frombuffer(row["embedding"], dtype="<f2").reshape(
+                    row["n_atoms"], self.embedding_dim
+                ),
+            )
+
+    def _identity(self) -> dict[str, object]:
+        return {"fingerprint": self.fingerprint, "embedding_dim": self.embedding_dim}
+
+    def _read(self, path: Path, columns: list[str] | None) -> pa.Table | None:
+        """``path``, or None after setting it aside because it is not a whole part of this cache."""
+        try:
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            record = json.loads((file.schema_arrow.metadata or {}).get(tables.PROVENANCE_KEY, "{}"))
+            if any(record.get(key) != value for key, value in self._identity().items()):
+                why = "is not of this backbone"
+            elif file.schema_arrow.names != tables.embeddings(()).names:
+                why = "is damaged (other columns than a part's)"
+            else:
+                return file.read(columns=columns)
+        except FileNotFoundError:
+            return None  # another run has set it aside
+        except pa.ArrowMemoryError:
+            raise  # says nothing about the part
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise ProbeError(f"{path}: cannot read it ({error.strerror})") from error
+            why = f"is damaged ({tables.first_line(error)})"
+        self._set_aside(path, why)
+        return None
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        aside = path.with_suffix(".damaged")
+        print(f"cache: {path} {why}; set aside as {aside.name}", file=sys.stderr)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:
+            return  # another run was quicker
+        except OSError as error:
+            raise ProbeError(f"{path} {why} and cannot be moved ({error.strerror})") from error
+
+
+def _bytes(values: NDArray[np.floating] | None, dtype: str) -> bytes:
+    return b"" if values is None else np.ascontiguousarray(values, dtype=dtype).tobytes()

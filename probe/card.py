@@ -1,0 +1,44 @@
+"""The card of a PROBE checkpoint: what it belongs to, what it was made from, how good it is."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from probe import tables
+from probe.errors import ProbeError
+from probe.weights import RESOURCES
+
+FORMAT_VERSION = 1
+WEIGHTS, CARD = "probe.safetensors", "card.json"
+
+
+def resolve(name: str) -> Path:
+    """The folder of a shipped checkpoint's name, or ``name`` itself where it is a folder.
+
+    Raises:
+        ProbeError: it is neither; the message names the nearest.
+    """
+    shipped = RESOURCES / "probe"
+    for folder in (shipped / name, Path(name)):
+        if (folder / CARD).is_file():
+            return folder
+    known = sorted(path.parent.name for path in shipped.glob(f"*/{CARD}"))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(known) or 'none'}"
+    raise ProbeError(f"checkpoint {name} is neither a shipped one nor a folder with {CARD}; {hint}")
+
+
+def read(name: str) -> dict[str, Any]:
+    """The card of a checkpoint, by name or folder.
+
+    Raises:
+        ProbeError: there is no such checkpoint, or its format is not one this version reads.
+    """
+    path = resolve(name) / CARD
+    card = tables.read_json(path)
+    if card.get("format_version") != FORMAT_VERSION:
+        raise ProbeError(
+            f"{path}: format version {card.get('format_version')}, this probe-screen reads "
+            f"{FORMAT_VERSION}; train the checkpoint again or use the version that made it"
+        )
+    return card

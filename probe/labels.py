@@ -1,0 +1,92 @@
+"""Labelled sets: conformers with reference energies."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from probe import tables
+from probe.backbones import Geometry
+from probe.conformers import conformer_id, rounded
+from probe.errors import ProbeError
+
+REQUIRED = ("smiles", "numbers", "positions", "charge", "energy_ev")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """M conformers: ids, canonical SMILES (the molecule), geometries, ``energy_ev`` [M]."""
+
+    conformer_ids: tuple[str, ...]
+    smiles: tuple[str, ...]
+    geometries: tuple[Geometry, ...]
+    energy_ev: NDArray[np.float64]
+    sha256: str
+
+    def __len__(self) -> int:
+        return len(self.conformer_ids)
+
+
+def read(path: Path) -> Labels:
+    """The labelled set in ``path`` (columns of ``tables.LABELS``; singlets).
+
+    Raises:
+        ProbeError: the file is not such a table, or a row lacks a finite reference energy,
+            a SMILES or coordinates: a missing reference is an error, never a label.
+    """
+    table = tables.read(path, tables.LABELS, REQUIRED)
+    if not len(table):
+        raise ProbeError(f"{path}: holds no labels")
+    geometries = []
+    for record, row in enumerate(table.to_pylist(), start=1):
+        problem = _problem(row)
+        if problem:
+            raise ProbeError(f"{path}: row {record} {problem}; mend it or take it out")
+        geometries.append(
+            Geometry(
+                numbers=np.array(row["numbers"], dtype=np.uint8),
+                positions=rounded(row["positions"]).reshape(-1, 3),
+                charge=int(row["charge"]),
+            )
+        )
+    return Labels(
+        conformer_ids=tuple(
+            conformer_id(g.numbers, g.positions, g.charge, g.multiplicity) for g in geometries
+        ),
+        smiles=tuple(table["smiles"].to_pylist()),
+        geometries=tuple(geometries),
+        energy_ev=table["energy_ev"].to_numpy(),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+def reserved(smiles: str) -> bool:
+    """Whether a molecule belongs to the fifth of chemical space that is never trained on.
+
+    The choice is a hash of the canonical SMILES, so it is the same for every set, and any
+    checkpoint can be evaluated on molecules that none was fitted to.
+    """
+    return int(hashlib.sha256(smiles.encode()).hexdigest()[:8], 16) % 5 == 0
+
+
+def _problem(row: dict[str, Any]) -> str | None:
+    missing = [name for name in REQUIRED if row[name] is None]
+    if missing:
+        return f"has no {missing[0]}"
+    numbers, positions = (np.array(row[name], np.float64) for name in ("numbers", "positions"))
+    known = (numbers >= 1) & (numbers < len(chemical_symbols))
+    odd = bool((numbers.sum() - row["charge"]) % 2)
+    wrong = {
+        f"has {len(numbers)} atoms and {positions.size} coordinates": (
+            not len(numbers) or positions.size != 3 * len(numbers)
+        ),
+        "has an atomic number of no element": not known.all(),
+        "has an odd number of electrons, and labels are of singlets": odd,
+        "has a coordinate that is not a number": not np.isfinite(positions).all(),
+        "has a reference energy that is not a number": not np.isfinite(row["energy_ev"]),
+    }
+    return next((problem for problem, found in wrong.items() if found), None)

@@ -1,0 +1,204 @@
+"""PROBE: the attention classifier on a backbone's frozen per-atom embeddings (paper, Methods)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+WIDTH = 256
+HEADS = 32
+N_NUMBERS = 119
+"""Atomic numbers that composition tables have room for."""
+SPREAD = 1e-6
+"""A standard deviation below this is rounding, in every unit used here."""
+CLIP = 5.0
+"""Standardised scalars are clipped to this many standard deviations."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What PROBE sees of one conformer.
+
+    ``embedding`` [N, D], ``charges`` [N] or None, ``numbers`` [N], backbone ``energy_ev``.
+    """
+
+    embedding: NDArray[np.floating]
+    charges: NDArray[np.floating] | None
+    numbers: NDArray[np.integer]
+    energy_ev: float
+
+
+class Inputs(NamedTuple):
+    """A padded batch: B conformers of at most N atoms, standardised."""
+
+    embedding: Tensor  # [B, N, D]
+    charges: Tensor | None  # [B, N]
+    energy: Tensor  # [B], less its composition part
+    n_atoms: Tensor  # [B]
+    padding: Tensor  # [B, N], True where there is no atom
+
+    def to(self, device: torch.device) -> "Inputs":
+        """The batch on ``device``."""
+        return Inputs(*(None if x is None else x.to(device) for x in self))  # type: ignore[arg-type]
+
+
+class Outputs(NamedTuple):
+    """PROBE's answer for a batch."""
+
+    logits: Tensor  # [B, 2]: reliable, unreliable
+    molecule: Tensor  # [B, 256], the molecular embedding
+    importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
+
+
+class Normalisation(nn.Module):
+    """Brings samples to the scale that PROBE was trained on.
+
+    The backbone's total energy, about -1e4 eV and nearly all composition, would drown every other
+    input (a weakness of the published recipe): a linear composition part is taken off first.
+    """
+
+    embedding_mean: Tensor
+    embedding_std: Tensor
+    charge_std: Tensor
+    composition: Tensor  # eV per atom, by atomic number
+    energy_std: Tensor
+    size_mean: Tensor
+    size_std: Tensor
+
+    def __init__(self, embedding_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("embedding_mean", torch.zeros(embedding_dim))
+        self.register_buffer("embedding_std", torch.ones(embedding_dim))
+        self.register_buffer("charge_std", torch.ones(()))
+        self.register_buffer("composition", torch.zeros(N_NUMBERS, dtype=torch.float64))
+        self.register_buffer("energy_std", torch.ones((), dtype=torch.float64))
+        self.register_buffer("size_mean", torch.zeros(()))
+        self.register_buffer("size_std", torch.ones(()))
+
+    def fit(self, samples: Sequence[Sample]) -> "Normalisation":
+        """Take means, deviations and the composition part from ``samples``, the training part."""
+        atoms = np.concatenate([sample.embedding for sample in samples]).astype(np.float64)
+        std = atoms.std(axis=0)
+        self.embedding_mean.copy_(torch.from_numpy(atoms.mean(axis=0)))
+        self.embedding_std.copy_(torch.from_numpy(np.where(std > SPREAD, std, 1.0)))
+        charges = [sample.charges for sample in samples if sample.charges is not None]
+        if charges:
+            self.charge_std.fill_(_spread(np.concatenate(charges)))
+        counts = np.stack([np.bincount(s.numbers, minlength=N_NUMBERS) for s in samples])
+        energies = np.array([sample.energy_ev for sample in samples])
+        fitted = np.linalg.lstsq(counts.astype(np.float64), energies, rcond=None)[0]
+        self.composition.copy_(torch.from_numpy(fitted))
+        self.energy_std.fill_(_spread(energies - counts @ fitted))
+        sizes = counts.sum(axis=1)
+        self.size_mean.fill_(float(sizes.mean()))
+        self.size_std.fill_(_spread(sizes))
+        return self
+
+    def forward(self, samples: Sequence[Sample]) -> Inputs:
+        """``samples`` as one standardised, padded batch, in order."""
+        device = self.embedding_mean.device
+        sizes = [len(sample.numbers) for sample in samples]
+        shape = (len(samples), max(sizes))
+        embedding = torch.zeros(*shape, len(self.embedding_mean))
+        padding = torch.ones(shape, dtype=torch.bool)
+        has_charges = samples[0].charges is not None
+        charges = torch.zeros(shape) if has_charges else None
+        for row, sample in enumerate(samples):
+            padding[row, : sizes[row]] = False
+            embedding[row, : sizes[row]] = torch.from_numpy(np.array(sample.embedding, np.float32))
+            if charges is not None:
+                charges[row, : sizes[row]] = torch.from_numpy(np.array(sample.charges, np.float32))
+        counts = np.stack(
+            [np.bincount(s.numbers, minlength=len(self.composition)) for s in samples]
+        )
+        total = torch.tensor([sample.energy_ev for sample in samples], dtype=torch.float64)
+        energy = total.to(device) - torch.from_numpy(counts).double().to(device) @ self.composition
+        size = torch.tensor(sizes, dtype=torch.float32, device=device)
+        inputs = Inputs(embedding, charges, total, size, padding).to(device)
+        return Inputs(
+            embedding=(inputs.embedding - self.embedding_mean) / self.embedding_std,
+            charges=None if inputs.charges is None else inputs.charges / self.charge_std,
+            energy=(energy / self.energy_std).float().clamp(-CLIP, CLIP),
+            n_atoms=((size - self.size_mean) / self.size_std).clamp(-CLIP, CLIP),
+            padding=inputs.padding,
+        )
+
+
+class Probe(nn.Module):
+    """The classifier: 567,458 parameters at D = 256 with charges, 566,434 without."""
+
+    def __init__(self, embedding_dim: int, *, charges: bool, dropout: float = 0.1) -> None:
+        super().__init__()
+
+        def block(width: int, out: int) -> list[nn.Module]:
+            return [nn.Linear(width, out), nn.LayerNorm(out), nn.GELU(), nn.Dropout(dropout)]
+
+        self.atoms = nn.Sequential(
+            *block(embedding_dim, WIDTH),
+            *block(WIDTH, WIDTH // 2),
+            nn.Linear(WIDTH // 2, WIDTH),
+            nn.LayerNorm(WIDTH),
+        )
+        self.charges = (
+            nn.Sequential(nn.Linear(1, WIDTH), nn.LayerNorm(WIDTH), nn.GELU()) if charges else None
+        )
+        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, dropout=dropout)
+        self.after_attention = nn.LayerNorm(WIDTH)
+        self.molecule = nn.Linear(2 * WIDTH + 2, WIDTH)
+        self.head = nn.Sequential(
+            nn.LayerNorm(WIDTH),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            *block(WIDTH, 128),
+            *block(128, 32),
+            nn.Linear(32, 2),
+        )
+
+    def forward(self, inputs: Inputs) -> Outputs:
+        """Classify a batch. In evaluation mode a conformer's answer is the same in any batch."""
+        atoms = self.atoms(inputs.embedding)
+        if self.charges is not None:
+            if inputs.charges is None:
+                raise ValueError("this PROBE was built for a backbone with charges")
+            atoms = atoms + self.charges(inputs.charges.unsqueeze(-1))
+        mixed, weights = self.attention(
+            atoms,
+            atoms,
+            atoms,
+            key_padding_mask=inputs.padding,
+            need_weights=True,
+            average_attn_weights=True,
+        )
+        atoms = self.after_attention(atoms + mixed)
+        absent = inputs.padding.unsqueeze(-1)
+        n_real = (~inputs.padding).sum(dim=1, keepdim=True)
+        mean = atoms.masked_fill(absent, 0.0).sum(dim=1) / n_real
+        peak = atoms.masked_fill(absent, -torch.inf).amax(dim=1)
+        scalars = torch.stack([inputs.energy, inputs.n_atoms], dim=-1)
+        molecule = self.molecule(torch.cat([mean, peak, scalars], dim=-1))
+        received = weights.masked_fill(absent, 0.0).sum(dim=1)  # padded queries do not count
+        return Outputs(self.head(molecule), molecule, received / received.sum(1, keepdim=True))
+
+
+def _spread(values: NDArray[Any]) -> float:
+    """Standard deviation, or 1 where all is the same up to rounding: noise is not a feature."""
+    std = float(values.astype(np.float64).std())
+    return std if std > SPREAD else 1.0
+
+
+def parameters(network: nn.Module) -> int:
+    """The number of trained values of ``network``."""
+    return sum(values.numel() for values in network.parameters())
+
+
+def state(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """All tensors of ``modules``, named ``<module>.<tensor>``, on the CPU."""
+    return {
+        f"{name}.{key}": values.detach().cpu().contiguous()
+        for name, module in modules.items()
+        for key, values in module.state_dict().items()
+    }

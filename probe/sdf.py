@@ -1,0 +1,59 @@
+"""Conformers as an SD file, for the programs that read one."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+from rdkit import Chem
+
+from probe import tables
+from probe.report.molecules import from_geometry, in_geometry_order
+
+PROPERTIES = (
+    "conformer_id",
+    "charge",
+    "multiplicity",
+    "p_unreliable",
+    "reason",
+    "smiles",
+    "source",
+)
+
+
+def write(rows: pl.DataFrame, path: Path) -> None:
+    """Write ``rows`` (numbers, positions, molecule_id and ``PROPERTIES``) to ``path``, in order.
+
+    Coordinates are the conformer's. Bonds come from the SMILES, or from the distances where
+    there is none; an absent p_unreliable is left out.
+    """
+
+    def fill(handle: IO[bytes]) -> None:
+        text = io.TextIOWrapper(handle, encoding="utf-8", newline="\n")
+        with Chem.SDWriter(text) as writer:
+            for row in rows.iter_rows(named=True):
+                writer.write(_molecule(row))
+        text.flush()
+        text.detach()
+
+    tables.atomically(path, fill)
+
+
+def _molecule(row: Mapping[str, Any]) -> Chem.Mol:
+    positions = np.array(row["positions"]).reshape(-1, 3)
+    molecule = (
+        in_geometry_order(row["smiles"], row["numbers"], positions) if row["smiles"] else None
+    )
+    if molecule is None:
+        molecule = from_geometry(row["numbers"], positions, row["charge"])
+    geometry = Chem.Conformer(len(positions))
+    geometry.SetPositions(positions)
+    molecule.RemoveAllConformers()
+    molecule.AddConformer(geometry)
+    molecule.SetProp("_Name", row["molecule_id"])
+    for name in PROPERTIES:
+        if row[name] is not None:
+            molecule.SetProp(name, str(row[name]))
+    return molecule
