@@ -9,7 +9,6 @@ CUDA ?= $(shell grep -qs ^cuda .venv/.lock && echo 1)
 
 export CORES
 export library := $(value LIBRARY)
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # The path as a YAML string: Snakemake would take 7 or [a].smi for something else.
 library_config = library='$$(printf %s "$$library" | sed "s/'/''/g")'
