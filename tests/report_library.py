@@ -1,17 +1,20 @@
 """A small triaged library of real molecules, as the steps before the report leave it on disk."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 from rdkit import Chem
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from probe import tables
 from probe.conformers import conformer_id, rounded
 from probe.report.page import Inputs
+from probe.triage import Policy, decide
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ENDS_SCRIPT = "</script><script>alert(2)</script>"
@@ -34,36 +37,72 @@ SMILES = MOLECULES.split()
 
 @dataclass
 class Library:
-    """Rows of the tables and the two JSON records of a library; change them, then ``write``."""
+    """Rows of a library's tables and its checkpoint's card; change them, then ``write``."""
 
     conformers: list[dict[str, Any]]
     scores: list[dict[str, Any]]
     rejected: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, folder: Path, *, n_shards: int = 2, **options: Any) -> Inputs:
-        """Write everything below ``folder``; ``options`` replace fields of the Inputs."""
-        triage, checkpoint = folder / "triage", folder / "checkpoint"
-        by_id = {row["conformer_id"]: row for row in self.scores}
-        rows = [_triaged(row, by_id[row["conformer_id"]]) for row in self.conformers]
-        for verdict in ("accept", "recompute"):
-            chosen = [row for row in rows if row["verdict"] == verdict]
-            tables.write(triage / f"{verdict}.parquet", chosen, tables.TRIAGED, {})
-        tables.write(triage / "rejected.parquet", self.rejected, tables.REJECTED, {})
-        tables.write_json(triage / "summary.json", _summary(rows, self.rejected) | self.summary)
-        tables.write_json(checkpoint / "card.json", self.card or card())
+    def write(
+        self, folder: Path, *, n_shards: int = 2, policy: Policy | None = None, **options: Any
+    ) -> Inputs:
+        """Write the shards and the triaged lists; ``options`` replace fields of the Inputs."""
         inputs = Inputs(
             library="demo",
-            triage=triage,
-            conformers=_shards(folder, "conformers", self.conformers, tables.CONFORMERS, n_shards),
-            scores=_shards(folder, "scores", self.scores, tables.SCORES, n_shards),
-            checkpoint=checkpoint,
+            triage=folder / "triage",
+            conformers=_shards(folder / "conformers", self.conformers, tables.CONFORMERS, n_shards),
+            scores=_shards(folder / "scores", self.scores, tables.SCORES, n_shards),
+            checkpoint=folder / "checkpoint",
             figures=folder / "figures",
             umap_points=200_000,
             seed=42,
         )
+        tables.write_json(inputs.checkpoint / "card.json", self.card)
+        tables.write(inputs.triage / "rejected.parquet", self.rejected, tables.REJECTED, {})
+        self._triage(inputs.triage, policy or Policy())
         return replace(inputs, **options)
+
+    def _triage(self, folder: Path, policy: Policy) -> None:
+        conformers, scores = (
+            pl.from_arrow(pa.Table.from_pylist(rows, schema=schema)).unique(
+                "conformer_id", keep="first", maintain_order=True
+            )
+            for rows, schema in (
+                (self.conformers, tables.CONFORMERS),
+                (self.scores, tables.SCORES),
+            )
+        )
+        decided = decide(conformers.join(scores, on="conformer_id"), self.card, policy)
+        for verdict in ("accept", "recompute"):
+            rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
+            tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, {})
+        tables.write_json(folder / "summary.json", self._summary(decided, policy))
+
+    def _summary(self, decided: pl.DataFrame, policy: Policy) -> dict[str, Any]:
+        recompute = decided.filter(pl.col("verdict") == "recompute")
+        return {
+            "library": "demo",
+            "n_records": len(self.conformers) + len(self.rejected),
+            "n_ingested": len(self.conformers),
+            "n_rejected": len(self.rejected),
+            "n_conformers": decided.height,
+            "n_duplicates": len(self.conformers) - decided.height,
+            "n_accept": decided.height - recompute.height,
+            "n_recompute": recompute.height,
+            "n_refused": int((decided["kind"] == "backbone").sum()),
+            "n_beyond_size": int(decided["beyond_size"].sum()),
+            "n_beyond_latent": int(decided["beyond_latent"].sum()),
+            "reasons": dict(recompute.group_by("kind").len().sort("kind").iter_rows()),
+            "cutoffs": asdict(policy),
+            "backbone": self.card["backbone"],
+            "checkpoint": self.card["name"],
+            "fingerprint": self.card["fingerprint"],
+            "licence": "MIT",
+            "device": "cpu",
+            "boundary_kcal": self.card["boundary_kcal"],
+            "versions": {"probe-screen": "0.1.0"},
+        }
 
 
 def library(smiles: list[str] | None = None) -> Library:
@@ -80,7 +119,7 @@ def library(smiles: list[str] | None = None) -> Library:
     by_id = {row["conformer_id"]: row for row in conformers}
     for row, name in zip(order, (HOSTILE, ENDS_SCRIPT), strict=False):
         by_id[row["conformer_id"]]["molecule_id"] = name
-    return Library(conformers, scores)
+    return Library(conformers, scores, card=card())
 
 
 def conformer(smiles: str, name: str, record: int) -> dict[str, Any]:
@@ -136,9 +175,23 @@ def card() -> dict[str, Any]:
     return {
         "format_version": 1,
         "name": "aimnet2-b973c",
+        "backbone": "aimnet2-b973c",
+        "fingerprint": "0123456789abcdef",
         "version": "0.1.0",
         "boundary_kcal": 0.87,
-        "elements": {"C": 410, "H": 412, "N": 230, "O": 300, "Cl": 40, "S": 30, "F": 25, "Br": 9},
+        "elements": {
+            "C": 410,
+            "H": 412,
+            "N": 230,
+            "O": 300,
+            "Cl": 40,
+            "S": 30,
+            "F": 25,
+            "Br": 24,
+            "I": 9,
+            "P": 22,
+            "Si": 21,
+        },
         "n_atoms": {"min": 3, "max": 30},
         "latent_99": 6.5,
         "training": {"n_conformers": 415, "n_molecules": 415, "labels": "b973c"},
@@ -168,64 +221,15 @@ def card() -> dict[str, Any]:
 def data_of(page: str) -> dict[str, Any]:
     """The JSON that the page carries for its script."""
     start = page.index('id="data">') + len('id="data">')
-    return json.loads(page[start : page.index("</script>", start)])
-
-
-def _triaged(row: dict[str, Any], scored: dict[str, Any]) -> dict[str, Any]:
-    p = scored["p_unreliable"]
-    if p is None:
-        reason = f"refused: {scored['refusal']}"
-    elif p > 0.4:
-        reason = "confidence below the cutoff"
-    else:
-        reason = None
-    kept = {name: row[name] for name in tables.TRIAGED.names if name in row}
-    return kept | {
-        "energy_ev": scored["energy_ev"],
-        "p_unreliable": p,
-        "verdict": "accept" if reason is None else "recompute",
-        "reason": reason or "confident",
-        "flags": "",
-        "latent_distance": scored["latent_distance"],
-    }
-
-
-def _summary(rows: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
-    recompute = [row for row in rows if row["verdict"] == "recompute"]
-    n_refused = sum(row["p_unreliable"] is None for row in rows)
-    reasons = {"confidence": len(recompute) - n_refused, "refused": n_refused}
-    return {
-        "library": "demo",
-        "n_records": len(rows) + len(rejected),
-        "n_ingested": len(rows),
-        "n_rejected": len(rejected),
-        "n_conformers": len(rows),
-        "n_duplicates": 0,
-        "n_accept": len(rows) - len(recompute),
-        "n_recompute": len(recompute),
-        "n_refused": n_refused,
-        "n_beyond_size": sum(row["n_atoms"] > 30 for row in rows),
-        "n_beyond_latent": 0,
-        "reasons": {reason: n for reason, n in reasons.items() if n},
-        "cutoffs": {
-            "accept_confidence": 0.6,
-            "recompute_confidence": 0.6,
-            "between": "recompute",
-        },
-        "backbone": "aimnet2-b973c",
-        "checkpoint": "aimnet2-b973c",
-        "fingerprint": "0123456789abcdef",
-        "device": "cpu",
-        "licence": "MIT",
-        "boundary_kcal": 0.87,
-        "versions": {"probe-screen": "0.1.0"},
-    }
+    record: dict[str, Any] = json.loads(page[start : page.index("</script>", start)])
+    return record
 
 
 def _shards(
-    folder: Path, name: str, rows: list[dict[str, Any]], schema: Any, n_shards: int
+    folder: Path, rows: list[dict[str, Any]], schema: pa.Schema, n_shards: int
 ) -> tuple[Path, ...]:
-    paths = tuple(folder / name / f"{index:04}.parquet" for index in range(n_shards))
+    """Write ``rows`` in turn to ``n_shards`` files."""
+    paths = tuple(folder / f"{index:04}.parquet" for index in range(n_shards))
     for index, path in enumerate(paths):
         tables.write(path, rows[index::n_shards], schema, {})
     return paths

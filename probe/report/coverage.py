@@ -27,14 +27,12 @@ class Curve:
 
 
 def by_confidence(screening: Screening) -> Floats:
-    """P(unreliable) of the conformers that the confidence cutoff alone decides about.
+    """Sorted p_unreliable of the conformers that the confidence cutoffs decide about.
 
-    Left out are those refused by the backbone and those that another rule (element, size,
-    distance) sends to recompute although they are confident enough.
+    Left out are those that the backbone refused and those that another rule (element, size,
+    distance) sends to recompute at any confidence.
     """
-    p = screening.p
-    overruled = ~screening.accepted & (1 - p >= screening.accept_cutoff)
-    return np.asarray(np.sort(p[~np.isnan(p) & ~overruled]), dtype=np.float64)
+    return np.asarray(np.sort(screening.p[screening.by_confidence]), dtype=np.float64)
 
 
 def curve(p: Floats, n_conformers: int) -> Curve:

@@ -34,6 +34,14 @@ COMPARED = {
     "fingerprint": "Backbone fingerprint",
     "checkpoint": "PROBE checkpoint",
 }
+REASONS = {
+    "backbone": "the backbone cannot take it",
+    "element": "an element with too few calibration molecules",
+    "size": "larger than any calibration molecule",
+    "latent distance": "unlike the calibration molecules",
+    "unreliable": "p_unreliable at or above the cutoff",
+    "between": "p_unreliable between the cutoffs",
+}
 SMALL_SET = 1000
 """Below this many labelled molecules a held-out share is good to a few per cent at best."""
 
@@ -53,29 +61,37 @@ def outside(screening: Screening, elements: Sequence[Element]) -> list[Outside]:
     rows = []
     if "n_beyond_size" in summary:
         atoms = card.get("n_atoms")
-        limit = "" if atoms is None else f"{atoms['min']} to {atoms['max']} atoms"
+        limit = "" if atoms is None else f"at most {atoms['max']} atoms"
         rows.append(Outside("size", limit, summary["n_beyond_size"]))
     if "n_beyond_latent" in summary:
         distance = card.get("latent_99")
-        limit = "" if distance is None else f"99th percentile, {distance:.4g}"
+        limit = "" if distance is None else f"99 % of it within {distance:.3g}"
         rows.append(Outside("latent distance", limit, summary["n_beyond_latent"]))
     if "elements" in card:
-        foreign = [element for element in elements if element.n_calibration == 0]
+        least = summary["cutoffs"].get("min_element_molecules", 1)
         holds = np.zeros(screening.listed.num_rows, dtype=bool)
-        for element in foreign:
-            holds |= element.holds
-        rows.append(Outside("element", ", ".join(card["elements"]), int(holds.sum())))
+        for element in elements:
+            holds |= element.holds & ((element.n_calibration or 0) < least)
+        known = [symbol for symbol, n in card["elements"].items() if n >= least]
+        limit = f"{', '.join(known)} (in {least} or more molecules each)"
+        rows.append(Outside("elements", limit, int(holds.sum())))
     return rows
 
 
 def metrics(card: dict[str, Any]) -> list[tuple[str, float, str]]:
     """Name, value and reading of every held-out metric that the card states."""
-    held_out = card.get("held_out") or {}
+    measured = held_out(card)
     return [
-        (title, held_out[key], reading)
+        (title, measured[key], reading)
         for key, (title, reading) in METRICS.items()
-        if held_out.get(key) is not None
+        if measured.get(key) is not None
     ]
+
+
+def held_out(card: dict[str, Any]) -> dict[str, Any]:
+    """What the card measured on held-out molecules, empty if nothing."""
+    measured: dict[str, Any] = card.get("held_out", {})
+    return measured
 
 
 def model_card(screening: Screening) -> list[tuple[str, str]]:
@@ -93,12 +109,16 @@ def model_card(screening: Screening) -> list[tuple[str, str]]:
         "Labelled molecules": training.get("n_molecules"),
         "Labelled conformers": training.get("n_conformers"),
         "Labels": training.get("labels"),
+        "Ensemble members": card.get("n_members"),
         "SHA-256 of the labels": training.get("labels_sha256"),
         "Training seed": training.get("seed"),
         "Device": summary.get("device"),
         "Accepted from confidence": cutoffs["accept_confidence"],
         "Recomputed from p_unreliable": cutoffs["recompute_confidence"],
         "Between the two": cutoffs["between"],
+        "Calibration molecules an element needs": cutoffs.get("min_element_molecules"),
+        "Beyond the calibration set's size": cutoffs.get("beyond_size"),
+        "Beyond its latent distance": cutoffs.get("beyond_latent"),
     }
     return [(title, _text(value)) for title, value in facts.items() if value is not None]
 

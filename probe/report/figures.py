@@ -84,16 +84,18 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
         tables.atomically(folder / f"{name}.{kind}", partial(_write, content=content))
 
 
-def inline(drawn: Figure, alt: str) -> Markup:
-    """``drawn`` as an SVG element that takes its colours from the page and is read as ``alt``."""
+def inline(drawn: Figure, name: str, alt: str) -> Markup:
+    """``drawn`` as an SVG element that takes its colours from the page and is read as ``alt``.
+
+    ``name`` is the figure's own in the page: it makes the ids of its shapes unique.
+    """
     svg = _render(drawn, "svg", transparent=True).decode()
     svg = svg[svg.index("<svg") :]
     for colour, variable in THEME.items():
         svg = svg.replace(colour, f"var({variable})")
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg [^>]*?) width="[^"]*pt" height="[^"]*pt"', r"\1", svg, count=1)
-    svg = re.sub(r'<(g|image) id="(?:figure|patch|axes|matplotlib|text|line2d|image)[^"]*"', r"<\1",
-                 svg)  # fmt: skip
+    svg = _own_ids(svg, name)
     label = Markup('<svg role="img" aria-label="{}" ').format(alt)
     return label + Markup(svg.removeprefix("<svg "))
 
@@ -104,6 +106,15 @@ def map_axes(axes: Axes) -> None:
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(GRID)
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """``svg`` with ids that begin with ``name``; those that nothing refers to are dropped."""
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+    svg = re.sub(
+        r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", svg
+    )
+    return re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
 
 
 def _write(handle: IO[bytes], content: bytes) -> None:

@@ -70,7 +70,7 @@ def as_json(value: object) -> Markup:
 
 
 def _coverage(screening: Screening) -> dict[str, Any]:
-    bins = (screening.card.get("held_out") or {}).get("reliability") or []
+    bins = facts.held_out(screening.card).get("reliability", [])
     p = coverage.by_confidence(screening)
     n_scored = int((~np.isnan(screening.p)).sum())
     if not n_scored:
@@ -88,9 +88,9 @@ def _coverage(screening: Screening) -> dict[str, Any]:
     accepted = screening.p[screening.accepted]
     alt = f"Accepted fraction over the confidence cutoff; {len(accepted):,} are accepted."
     return {
-        "svg": figures.inline(alone, alt),
+        "svg": figures.inline(alone, "coverage-curve", alt),
         "reliability": _reliability(bins),
-        "n_overruled": n_scored - len(p),
+        "n_overruled": screening.listed.num_rows - len(p),
         "expected": float(accepted.mean()) if len(accepted) else None,
         "data": {
             "n": found.n_accepted.tolist(),
@@ -105,7 +105,9 @@ def _reliability(bins: list[dict[str, Any]]) -> Markup | None:
         return None
     drawn = figures.figure(4.6, 3.4, layout="constrained")
     coverage.draw_reliability(drawn.subplots(), bins)
-    return figures.inline(drawn, "Observed frequency of unreliable over the predicted one.")
+    return figures.inline(
+        drawn, "reliability", "Observed frequency of unreliable over the predicted one."
+    )
 
 
 def _map(screening: Screening, places: Floats | None) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def _map(screening: Screening, places: Floats | None) -> dict[str, Any]:
     shown = embedding_map.stratified(screening.p, POINTS_IN_PAGE, screening.inputs.seed)
     alt = f"Map of {len(mapped):,} conformers coloured by p_unreliable."
     return {
-        "svg": figures.inline(drawn, alt),
+        "svg": figures.inline(drawn, "map-figure", alt),
         "n": len(mapped),
         "n_missing": screening.listed.num_rows - len(mapped),
         "raster": len(mapped) > map_figures.SCATTER_LIMIT,
@@ -156,6 +158,7 @@ def _elements(
             element,
             figures.inline(
                 map_figures.element_panel(places, element, screening),
+                f"element-{element.symbol}",
                 f"The map with the conformers that hold {element.symbol} highlighted.",
             ),
         )
@@ -174,9 +177,9 @@ def _descriptors(screening: Screening) -> dict[str, Any]:
     return {
         "molecules": found,
         "rows": rows,
-        "forest": figures.inline(descriptors.forest(rows), alt),
+        "forest": figures.inline(descriptors.forest(rows), "correlations", alt),
         "curves": figures.inline(
-            descriptors.curves(found), "Mean p_unreliable over bins of each descriptor."
+            descriptors.curves(found), "binned", "Mean p_unreliable over bins of each descriptor."
         ),
     }
 
@@ -199,9 +202,10 @@ def _render(screening: Screening, elements: Sequence[Element], content: dict[str
     return template.render(
         library=screening.inputs.library,
         summary=screening.summary,
-        card=screening.card,
+        held_out=facts.held_out(screening.card),
         screening=screening,
         rejected=screening.rejected.slice(0, REJECTS_IN_PAGE).to_pylist(),
+        reasons=facts.REASONS,
         outside=facts.outside(screening, elements),
         metrics=facts.metrics(screening.card),
         model_card=facts.model_card(screening),

@@ -68,6 +68,13 @@ class Screening:
         return verdicts
 
     @cached_property
+    def by_confidence(self) -> npt.NDArray[np.bool_]:
+        """Which listed conformers the confidence cutoffs decided about, and no other rule."""
+        reasons = pc.starts_with(self.listed["reason"], "p_unreliable ")
+        decided: npt.NDArray[np.bool_] = pc.fill_null(reasons, False).to_numpy()
+        return decided
+
+    @cached_property
     def accept_cutoff(self) -> float:
         """Confidence 1 - p from which a prediction is accepted, the rule for `between` included."""
         cutoffs = self.summary["cutoffs"]
@@ -141,6 +148,8 @@ def check_counts(screening: Screening, n_accept: int) -> None:
         ProbeError: a count is missing or two counts that must be equal are not.
     """
     folder, summary = screening.inputs.triage, screening.summary
+    reasons = summary.get("reasons", {})
+    by_confidence = sum(reasons.get(kind, 0) for kind in ("unreliable", "between"))
     n_listed = screening.listed.num_rows
     try:
         pairs = {
@@ -165,7 +174,11 @@ def check_counts(screening: Screening, n_accept: int) -> None:
                 summary["n_conformers"],
                 summary["n_accept"] + summary["n_recompute"],
             ),
-            "reasons to recompute": (summary["n_recompute"], sum(summary["reasons"].values())),
+            "reasons to recompute": (summary["n_recompute"], sum(reasons.values())),
+            "decisions by confidence": (
+                summary["n_accept"] + by_confidence,
+                int(screening.by_confidence.sum()),
+            ),
         }
     except KeyError as error:
         raise ProbeError(f"{folder}/summary.json: no {error}; run the triage again") from error

@@ -1,0 +1,214 @@
+"""The report as a whole: one offline page that shows the counts and no stranger's markup."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+from report_library import ENDS_SCRIPT, HOSTILE, data_of, library, refused
+
+from probe import tables
+from probe.errors import ProbeError
+from probe.report import page
+from probe.report.page import write_report
+
+
+class Reader(HTMLParser):
+    """Collects the text, the tags and what the tags refer to."""
+
+    def __init__(self):
+        super().__init__()
+        self.text, self.tags, self.references = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.references += [v for k, v in attrs if k in {"src", "href", "xlink:href", "action"}]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    reader.said = re.sub(r"\s+", " ", " ".join(reader.text))
+    return reader
+
+
+def report(made, folder, **options):
+    inputs = made.write(folder, **options)
+    write_report(inputs, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8"), inputs
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    made = library()
+    made.rejected = [
+        {"source": "demo.smi:62", "reason": "valence of N1 is 5", "molecule_id": HOSTILE},
+        {"source": "demo.smi:63", "reason": f"cannot read {HOSTILE}", "molecule_id": None},
+    ]
+    return report(made, tmp_path_factory.mktemp("demo"))
+
+
+def test_the_counts_are_shown_and_add_up(demo):
+    html, inputs = demo
+    summary = tables.read_json(inputs.triage / "summary.json")
+    said = read(html).said
+    assert "63 records read = 61 ingested + 2 rejected" in said
+    assert "61 ingested = 61 different conformers + 0 duplicates" in said
+    flow = f"61 conformers = {summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
+    assert flow in said
+    for reason, n in summary["reasons"].items():
+        assert re.search(rf"{reason}: [^0-9]* {n} ", said)
+
+
+def test_rejects_are_listed_with_source_and_reason(demo):
+    said = read(demo[0]).said
+    assert f"demo.smi:62 {HOSTILE} valence of N1 is 5" in said
+    assert f"demo.smi:63 cannot read {HOSTILE}" in said
+
+
+def test_what_lies_outside_the_calibration_domain_is_counted(demo):
+    html, inputs = demo
+    summary = tables.read_json(inputs.triage / "summary.json")
+    said = read(html).said
+    assert f"size at most 30 atoms {summary['n_beyond_size']} " in said
+    assert "latent distance 99 % of it within 6.5 0 0.0 %" in said
+    assert "elements C, H, N, O, Cl, S, F, Br, P, Si (in 20 or more molecules each) 6 9.8 %" in said
+
+
+def test_nothing_is_asked_from_elsewhere(demo):
+    reader = read(demo[0])
+    assert all(ref.startswith(("#", "data:")) for ref in reader.references)
+    assert not re.search(r"url\((?!#|data:)|@import", demo[0])
+    tags = {tag for tag, _ in reader.tags}
+    assert not tags & {"link", "iframe", "object", "embed", "img", "base"}
+
+
+def test_strangers_names_are_text(demo):
+    html, _ = demo
+    reader = read(html)
+    assert "<img src=x" not in html
+    assert ENDS_SCRIPT not in html
+    assert HOSTILE in reader.said
+    names = [point[3] for point in data_of(html)["points"]]
+    assert HOSTILE in names
+    assert ENDS_SCRIPT in names
+    assert sum(tag == "script" for tag, _ in reader.tags) == 2
+
+
+def test_the_script_matches_its_policy(demo):
+    html, _ = demo
+    script = html[html.rindex("<script>") + len("<script>") : html.rindex("</script>")]
+    assert script == (page.FOLDER / "report.js").read_text(encoding="utf-8")
+    assert "script-src &#39;sha256-" in html or "script-src 'sha256-" in html
+
+
+def test_tables_and_figures_say_what_they_are(demo):
+    reader = read(demo[0])
+    counts = {name: sum(tag == name for tag, _ in reader.tags) for name in ("table", "caption")}
+    assert counts["table"] == counts["caption"] > 5
+    assert all("scope" in attributes for tag, attributes in reader.tags if tag == "th")
+    for tag, attributes in reader.tags:
+        if tag == "svg":
+            assert attributes.get("aria-label") or attributes.get("aria-hidden") == "true"
+    levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_ids_are_unique_and_all_that_is_referred_to_is_there(demo):
+    html, _ = demo
+    ids = [attributes["id"] for _, attributes in read(html).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^)"]+)', html)) <= set(ids)
+
+
+@pytest.mark.parametrize("name", ["umap", "coverage", "elements", "descriptors"])
+def test_every_figure_is_also_a_file(demo, name):
+    _, inputs = demo
+    assert (inputs.figures / f"{name}.svg").read_text().lstrip().startswith("<?xml")
+    assert (inputs.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_slider_knows_the_accept_list(demo):
+    html, inputs = demo
+    summary = tables.read_json(inputs.triage / "summary.json")
+    data = data_of(html)["coverage"]
+    assert data["n"][60] == summary["n_accept"]
+    assert data["total"] == summary["n_conformers"]
+
+
+def test_a_small_calibration_set_is_called_small(demo):
+    assert "A small calibration set: the checkpoint learned from 415" in read(demo[0]).said
+
+
+def test_twelve_worst_molecules_are_drawn(demo):
+    html, _ = demo
+    part = html[html.index('id="worst"') : html.index('id="card"')]
+    assert part.count("<svg") == 12
+
+
+@pytest.mark.parametrize("smiles", [[], ["CCO"], ["CCO", "CC"], ["C", "CC", "CO", "CN", "CF"]])
+def test_a_tiny_library_still_has_a_report(tmp_path, smiles):
+    html, inputs = report(library(smiles), tmp_path)
+    said = read(html).said
+    assert f"{len(smiles)} conformers =" in said
+    assert "No map: it takes at least 10 different" in said
+    assert sorted(path.name for path in inputs.figures.glob("*.png")) == [
+        "coverage.png", "descriptors.png", "elements.png", "umap.png",
+    ]  # fmt: skip
+
+
+def test_a_library_refused_as_a_whole_still_has_a_report(tmp_path):
+    made = library(["CCO", "CC"])
+    made.scores = [refused(row) for row in made.scores]
+    said = read(report(made, tmp_path)[0]).said
+    assert "No curve: no conformer of this library was scored." in said
+    assert "2 conformers = 0 accepted + 2 to recompute" in said
+
+
+def test_a_card_without_metrics_is_said_to_be_so(tmp_path):
+    made = library(["CCO", "CC"])
+    for key in ("held_out", "training"):
+        del made.card[key]
+    said = read(report(made, tmp_path)[0]).said
+    assert "The checkpoint's card states no held-out metrics." in said
+    assert "The checkpoint's card states no held-out coverage." in said
+    assert "A small calibration set" not in said
+
+
+def test_wrong_counts_leave_no_report(tmp_path):
+    inputs = library(["CCO", "CC"]).write(tmp_path)
+    path = inputs.triage / "summary.json"
+    tables.write_json(path, tables.read_json(path) | {"n_records": 17})
+    with pytest.raises(ProbeError, match="says 17"):
+        write_report(inputs, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_last_screening_is_compared_where_there_was_one(tmp_path):
+    made = library(["CCO", "CC"])
+    first, inputs = report(made, tmp_path)
+    assert "What changed since" not in first
+    path = inputs.triage / "summary.json"
+    before = tables.read_json(path) | {"n_records": 1, "fingerprint": "another"}
+    tables.write_json(inputs.triage / "previous_summary.json", before)
+    write_report(inputs, tmp_path / "report.html")
+    said = read((tmp_path / "report.html").read_text()).said
+    assert "Records read 1 2 +1" in said
+    assert "Backbone fingerprint another 0123456789abcdef changed" in said
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 10, "0.0 %"), (1, 3, "33.3 %"), (1, 10_000, "< 0.1 %"), (9999, 10_000, "> 99.9 %"),
+     (10, 10, "100.0 %"), (0, 0, "–")],
+)  # fmt: skip
+def test_shares_are_never_rounded_to_nothing_or_all(part, whole, text):
+    assert page._share(part, whole) == text
+
+
+def test_json_cannot_end_its_script():
+    assert page.as_json(["</script>", "&lt;"]) == '["\\u003c/script\\u003e","\\u0026lt;"]'
