@@ -15,6 +15,9 @@ RIDGE = 1e-3
 HUBER = 1.345
 """Residuals beyond this many robust deviations are weighed down (95 % efficiency)."""
 
+ROUNDING = 1e-4
+"""eV; a residual below it is no outlier, however small the others are."""
+
 
 @dataclass(frozen=True)
 class Shift:
@@ -94,7 +97,7 @@ def _huber(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[
         previous = coefficients
         coefficients = np.asarray(np.linalg.solve(normal, weighted.T @ target), dtype=np.float64)
         residuals = np.abs(target - design @ coefficients)
-        scale = 1.4826 * np.median(residuals) + 1e-9
+        scale = max(1.4826 * np.median(residuals), ROUNDING)
         weights = 1 / np.maximum(1.0, residuals / (HUBER * scale))
         if np.abs(coefficients - previous).max() < 1e-7:
             break
