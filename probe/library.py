@@ -122,6 +122,8 @@ def read(raw: str | Mapping[str, Any], number: int, layout: Layout) -> Record | 
             name, molecule, tags, note = _parse(raw, layout)
     except Unusable as unusable:
         return Reject(source, tidy(str(unusable)), tidy(unusable.name) or fallback)
+    except (RuntimeError, ValueError) as error:  # what RDKit raises for a text beyond it
+        return Reject(source, tidy(f"RDKit gives up on it: {tables.first_line(error)}"), fallback)
     return Record(source, tidy(name) or fallback, molecule, tags, note)
 
 
@@ -206,7 +208,7 @@ def _from_smiles(smiles: str, name: str) -> Chem.Mol:
 def _syntax(messages: str) -> str:
     """RDKit's complaint about a SMILES in one phrase, without the SMILES."""
     first = next(iter(_said(messages)), "it is not SMILES").removeprefix("SMILES Parse Error: ")
-    phrase = re.split(r" while parsing: | for input: |: ", first)[0]
+    phrase = re.split(r" while parsing:| for input:|: ", first)[0]
     place = re.search(r"around position (\d+)", messages)
     return f"{phrase} around character {place[1]}" if place else phrase
 
@@ -233,6 +235,7 @@ def _from_block(text: str, sanitize: bool) -> Chem.Mol | None:
 def _damage(text: str) -> str:
     """Why RDKit takes no molecule from this record of an SDF."""
     block = f"\n{text}".partition("\n$$$$")[0].removeprefix("\n")
+    block = block.encode("ascii", "replace").decode()  # RDKit's log cuts other characters in two
     with rdBase.CaptureErrorLog() as log:
         rough = _from_block(block, sanitize=False)
     if rough is not None:
@@ -261,6 +264,8 @@ def _describe(molecule: Chem.Mol, trouble: Any) -> str:  # noqa: ANN401 - a clas
             f"aromatic atoms {atoms} take no alternating double bonds "
             "(a hydrogen or a charge may be missing)"
         )
+    if trouble.GetType() == "AtomKekulizeException":
+        return f"{_label(molecule.GetAtomWithIdx(trouble.GetAtomIdx()))} is aromatic in no ring"
     return str(trouble.Message())
 
 

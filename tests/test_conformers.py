@@ -1,5 +1,9 @@
+from dataclasses import asdict
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
@@ -56,6 +60,11 @@ def reason(record, **options):
     assert isinstance(found, Reject), found
     assert (found.source, found.name) == (record.source, record.name)
     return found.reason
+
+
+def test_the_configuration_states_the_default_options():
+    path = Path(__file__).parents[1] / "config" / "config.yaml"
+    assert yaml.safe_load(path.read_text())["ingest"] == asdict(Options())
 
 
 def test_the_id_of_water_is_this_one_on_every_machine():

@@ -55,6 +55,7 @@ def test_a_smiles_line_is_a_molecule_and_its_name(tmp_path, line, smiles, name):
         ("CN(C)(C)(C)C", "valence of N2 is 5, more than allowed"),
         ("C[O+](C)(C)C", "valence of O2 with charge +1 is 4, more than allowed"),
         ("n1cccc1", "aromatic atoms N1, C2, C3, C4, C5 take no alternating double bonds"),
+        ("Cc", "C2 is aromatic in no ring"),
         ("C(C", "SMILES C(C cannot be parsed: extra open parentheses around character 2"),
         ("C1CC", "SMILES C1CC cannot be parsed: unclosed ring"),
         ("C[Xx]", "SMILES C[Xx] cannot be parsed: syntax error"),
@@ -129,6 +130,13 @@ def test_damaged_sdf_records_are_rejects_and_the_rest_goes_on(tmp_path, capfd):
     assert [item.reason for item in found if isinstance(item, Reject)] == list(damaged)
     assert sum(isinstance(item, Record) for item in found) == len(damaged) + 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_other_than_ascii_in_a_mol_block_is_a_reject(tmp_path):
+    (reject,) = read(tmp_path / "lib.sdf", "title\n\n\n $Ë$$ \nrest\n$$$$\n")
+    assert reject.reason == (
+        "the mol block cannot be read: Cannot convert ' $?' to unsigned int on line 4"
+    )
 
 
 def test_a_frame_is_atoms_with_what_its_comment_says(tmp_path):
