@@ -54,6 +54,8 @@ def ingest_shard(
     planning.check(plan)
     path = Path(plan.path)
     layout = library.layout(path, options.smiles_column, options.name_column)
+    if layout.header.columns and options.name_column is not None and layout.name_index is None:
+        _say(f"{path}: no column {options.name_column}, so records are named by their number")
     part = plan.shards[shard]
     rows: list[Row] = []
     rejects: list[Reject] = []
@@ -129,9 +131,12 @@ def _reported(results: Iterator[Row | Reject], what: str, count: int) -> Iterato
         now = time.monotonic()
         if now - last >= PROGRESS_SECONDS or done == count:
             rate = done / max(now - start, 1e-3)
-            line = f"{what}: {done} of {count} records, {rate:.1f} a second"
-            print(line, file=sys.stderr, flush=True)
+            _say(f"{what}: {done} of {count} records, {rate:.1f} a second")
             last = now
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _distinct(rows: list[Row]) -> pa.Table:

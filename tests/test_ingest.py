@@ -244,6 +244,14 @@ def test_a_shard_with_fewer_records_than_planned_stops_the_run(tmp_path):
         ingest.ingest_shard(wrong, 0, tmp_path / "c.parquet", tmp_path / "r.parquet", Options())
 
 
+def test_names_by_number_are_said(tmp_path, capfd):
+    path = tmp_path / "lib.csv"
+    path.write_text("smiles,id\nCCO,a\n")
+    (row,), _ = ingested(path, tmp_path / "out")
+    assert row["molecule_id"] == "lib-1"
+    assert "no column name, so records are named by their number" in capfd.readouterr().err
+
+
 def test_progress_goes_to_stderr_in_plain_lines(tmp_path, capfd):
     path = tmp_path / "lib.smi"
     path.write_text(SMILES)
