@@ -1,6 +1,7 @@
 """The card of a PROBE checkpoint: what it belongs to, what it was made from, how good it is."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def resolve(name: str) -> Path:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(known) or 'none'}"
     raise ProbeError(f"checkpoint {name} is neither a shipped one nor a folder with {CARD}; {hint}")
+
+
+def require(card: Mapping[str, Any], fingerprint: str, backbone: str) -> None:
+    """Refuse a checkpoint with another backbone than the one it was trained on.
+
+    Raises:
+        ProbeError: the fingerprints differ.
+    """
+    if fingerprint != card["fingerprint"]:
+        raise ProbeError(
+            f"checkpoint {card['name']} belongs to backbone {card['backbone']} "
+            f"(fingerprint {card['fingerprint']}), not to {backbone} ({fingerprint}); "
+            f"choose the checkpoint of {backbone}, or train one with `probe train`"
+        )
 
 
 def read(name: str) -> dict[str, Any]:

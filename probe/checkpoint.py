@@ -86,19 +86,6 @@ class Checkpoint:
             self.latent_whitening.to(device),
         )
 
-    def require(self, fingerprint: str, backbone: str) -> None:
-        """Refuse embeddings of another backbone than the one this was trained on.
-
-        Raises:
-            ProbeError: the fingerprints differ.
-        """
-        if fingerprint != self.card["fingerprint"]:
-            raise ProbeError(
-                f"checkpoint {self.card['name']} belongs to backbone {self.card['backbone']} "
-                f"(fingerprint {self.card['fingerprint']}), not to {backbone} ({fingerprint}); "
-                f"choose the checkpoint of {backbone}, or train one with `probe train`"
-            )
-
 
 def latent_distance(molecule: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:
     """Mahalanobis distance [B] of molecular embeddings [B, 256], per root of the dimension."""

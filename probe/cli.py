@@ -322,14 +322,14 @@ def evaluate(
     Example:
       probe evaluate --checkpoint aimnet2-b973c --labels my-labels.parquet --out results/mine
     """
-    from probe import backbones, calibration
+    from probe import backbones, calibration, card
     from probe import checkpoint as checkpoints
     from probe import labels as labelled
 
     probe = checkpoints.load(checkpoint)
     known = labelled.read(labels)
     potential = backbones.load(probe.card["backbone"], device)
-    probe.require(potential.fingerprint, potential.name)
+    card.require(probe.card, potential.fingerprint, potential.name)
     samples = calibration.select(known, potential, cache, batch_atoms)
     figures = calibration.evaluate(probe, known, samples, out)
     click.echo(json.dumps(figures, indent=2) if as_json else f"{out}: {_headline(figures)}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from probe import devices, tables
+from probe import card, devices, tables
 from probe.cache import Cache
 from probe.checkpoint import Checkpoint, Scored, batches
 from probe.network import Sample
@@ -37,7 +37,7 @@ def score_shard(
             cache is gone, or the two tables do not list the same conformers.
     """
     made = tables.provenance(shard.embedded)
-    checkpoint.require(made["fingerprint"], made["backbone"])
+    card.require(checkpoint.card, made["fingerprint"], made["backbone"])
     on_device = checkpoint.to(devices.choose(device))
     cache = Cache(cache_root, made["fingerprint"], checkpoint.card["embedding_dim"])
     columns = ["conformer_id", "numbers"]

@@ -1,0 +1,58 @@
+import os
+import re
+import sys
+from pathlib import Path
+
+from probe import card, plan, weights
+from probe import config as checks
+from probe.errors import ProbeError
+
+# The `probe` of the Python that runs Snakemake serves the jobs, unless an environment that the
+# job activates brings its own.
+os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+
+try:
+    config.update(checks.check(config))
+    LIBRARIES = checks.libraries(config, Path.cwd())
+    PLANS = {
+        name: plan.current(
+            name, path, config["shard_size"], Path(f"results/{name}/plan.json")
+        )
+        for name, path in LIBRARIES.items()
+    }
+    CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
+    BACKBONE = weights.entry(config["backbone"])
+    card.require(card.read(config["checkpoint"]), BACKBONE.fingerprint, BACKBONE.name)
+except ProbeError as error:
+    sys.exit(f"probe: error: {error}")
+
+
+wildcard_constraints:
+    library="|".join(map(re.escape, LIBRARIES)) or "none",
+    shard=r"\d+",
+
+
+def library_file(wildcards):
+    """The file of a library."""
+    return LIBRARIES[wildcards.library]
+
+
+def shards(pattern):
+    """An input function: `pattern` for every shard of the library."""
+
+    def files(wildcards):
+        return expand(
+            pattern, library=wildcards.library, shard=PLANS[wildcards.library].names()
+        )
+
+    return files
+
+
+def flags(section):
+    """The keys of a section of the configuration as command-line options; null ones left out."""
+    return [
+        word
+        for key, value in config[section].items()
+        if value is not None
+        for word in (f"--{key.replace('_', '-')}", str(value))
+    ]

@@ -1,0 +1,56 @@
+rule report:
+    """One HTML file on a triaged library, and its figures alone."""
+    input:
+        plan="results/{library}/plan.json",
+        conformers=shards("results/{library}/conformers/{shard}.parquet"),
+        scores=shards("results/{library}/scores/{shard}.parquet"),
+        accept="results/{library}/accept.parquet",
+        recompute="results/{library}/recompute.parquet",
+        rejected="results/{library}/rejected.parquet",
+        summary="results/{library}/summary.json",
+        card=CHECKPOINT / card.CARD,
+    output:
+        page=report(
+            "results/{library}/report.html",
+            caption="../report/report.rst",
+            category="{library}",
+        ),
+        coverage=report(
+            "results/{library}/figures/coverage.svg",
+            caption="../report/coverage.rst",
+            category="{library}",
+        ),
+        umap=report(
+            "results/{library}/figures/umap.svg",
+            caption="../report/umap.rst",
+            category="{library}",
+        ),
+        elements=report(
+            "results/{library}/figures/elements.svg",
+            caption="../report/elements.rst",
+            category="{library}",
+        ),
+        descriptors=report(
+            "results/{library}/figures/descriptors.svg",
+            caption="../report/descriptors.rst",
+            category="{library}",
+        ),
+    log:
+        "logs/{library}/report.log",
+    benchmark:
+        "benchmarks/{library}/report.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 120 * attempt,
+    params:
+        folder=subpath(output.page, parent=True),
+        figures=subpath(output.umap, parent=True),
+        checkpoint=subpath(input.card, parent=True),
+        options=flags("report"),
+    shell:
+        "probe report {params.folder:q} --checkpoint {params.checkpoint:q}"
+        " --figures {params.figures:q} {params.options:q}"
+        " --out {output.page:q} > {log:q} 2>&1"
