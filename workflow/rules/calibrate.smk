@@ -2,10 +2,10 @@ rule train:
     """A PROBE checkpoint from the configured labels, beside the shipped one, not over it."""
     input:
         labels=config["labels"],
-        weights=f"results/weights/{config['backbone']}.json",
+        weights=f"models/weights/{config['backbone']}.json",
     output:
-        card=f"results/checkpoints/{config['backbone']}/{card.CARD}",
-        weights=f"results/checkpoints/{config['backbone']}/{card.WEIGHTS}",
+        card=f"models/probe/{config['backbone']}/{card.CARD}",
+        weights=f"models/probe/{config['backbone']}/{card.WEIGHTS}",
     log:
         "logs/train.log",
     benchmark:
@@ -31,12 +31,12 @@ rule evaluate:
     """The configured checkpoint against the configured test labels."""
     input:
         labels=config["test_labels"] or [],
-        weights=f"results/weights/{config['backbone']}.json",
+        weights=f"models/weights/{config['backbone']}.json",
         card=CHECKPOINT / card.CARD,
         tensors=CHECKPOINT / card.WEIGHTS,
     output:
-        metrics="results/evaluation/metrics.json",
-        predictions="results/evaluation/predictions.parquet",
+        metrics="models/evaluation/metrics.json",
+        predictions="models/evaluation/predictions.parquet",
     log:
         "logs/evaluate.log",
     benchmark:

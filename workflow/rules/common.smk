@@ -9,7 +9,9 @@ from probe.errors import ProbeError
 
 # The `probe` of the Python that runs Snakemake serves the jobs, unless an environment that the
 # job activates brings its own.
-os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
+os.environ.update(
+    PATH=os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
+)
 
 try:
     config.update(checks.check(config))

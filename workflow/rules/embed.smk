@@ -2,7 +2,7 @@ rule embed:
     """Backbone energies and embeddings of one shard; what the cache holds is not computed."""
     input:
         conformers="results/{library}/conformers/{shard}.parquet",
-        weights=f"results/weights/{config['backbone']}.json",
+        weights=f"models/weights/{config['backbone']}.json",
     output:
         "results/{library}/embedded/{shard}.parquet",
     log:

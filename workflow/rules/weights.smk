@@ -5,7 +5,7 @@ localrules:
 rule weights:
     """Fetch the backbone on the node that submits: compute nodes may have no network."""
     output:
-        "results/weights/{backbone}.json",
+        "models/weights/{backbone}.json",
     log:
         "logs/weights/{backbone}.log",
     benchmark:
