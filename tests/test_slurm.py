@@ -43,7 +43,7 @@ def slurm_answers():
             check=False,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=10,
         )
     except subprocess.TimeoutExpired:
         return False
