@@ -105,6 +105,12 @@ def test_the_slider_reads_off_the_curve(opened, report):
 
 
 @at_every_width
+def test_each_reading_stands_on_one_line(opened):
+    for reading in opened.locator("#reader dd").all():
+        assert reading.bounding_box()["height"] < 32
+
+
+@at_every_width
 def test_the_map_names_the_molecule_under_the_pointer(opened, report):
     left, top, p, name, _ = data_of(report.read_text())["points"][0]
     frame = opened.locator("#map")

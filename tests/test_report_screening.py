@@ -69,13 +69,14 @@ def test_a_missing_shard_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"n_accept": 99}, "accepted rows"),
-        ({"n_recompute": 0}, "rows to recompute"),
-        ({"n_rejected": 3}, "rejected rows"),
-        ({"n_conformers": 5}, "different conformers"),
+        ({"n_accept": 99}, "n_accept \\+ n_recompute"),
+        ({"n_accept": 1, "n_recompute": 5, "reasons": {"unreliable": 5}}, "accepted rows"),
+        ({"n_recompute": 0}, "reasons to recompute"),
+        ({"n_rejected": 3, "n_records": 9}, "rejected rows"),
+        ({"n_conformers": 5}, "n_conformers \\+ n_duplicates"),
         ({"n_refused": 0}, "refused conformers"),
-        ({"n_records": 1}, "ingested \\+ rejected"),
-        ({"n_duplicates": 4}, "conformers \\+ duplicates"),
+        ({"n_records": 1}, "n_ingested \\+ n_rejected"),
+        ({"n_duplicates": 4}, "n_conformers \\+ n_duplicates"),
         ({"reasons": {"backbone": 1}}, "reasons to recompute"),
     ],
 )
@@ -95,7 +96,7 @@ def test_a_summary_without_a_count_is_named(tmp_path):
     summary = tables.read_json(path)
     del summary["n_records"]
     tables.write_json(path, summary)
-    with pytest.raises(ProbeError, match=r"summary\.json: no 'n_records'"):
+    with pytest.raises(ProbeError, match=r"summary\.json: no n_records;"):
         screening.load(inputs)
 
 

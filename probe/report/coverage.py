@@ -51,19 +51,16 @@ def draw_curve(axes: Axes, drawn: Curve, screening: Screening) -> None:
     axes.plot(
         GRID, drawn.expected, color=figures.WARM, ls="--", label="expected unreliable among them"
     )
-    axes.axvline(screening.accept_cutoff, color=figures.MUTED, lw=1, ls=":")
-    axes.annotate(
-        f"cutoff {screening.accept_cutoff:g}",
-        (screening.accept_cutoff, 1.0),
-        (0, 3),
-        textcoords="offset points",
-        ha="center",
-        color=figures.MUTED,
-        fontsize=8.5,
-    )
+    accept, recompute = screening.accept_cutoff, 1 - screening.recompute_cutoff
+    text = f"dotted: accept from {accept:.3g}"
+    axes.axvline(accept, color=figures.MUTED, lw=1, ls=":")
+    if recompute < accept:
+        text += f", recompute up to {recompute:.3g}"
+        axes.axvline(recompute, color=figures.MUTED, lw=1, ls=":")
+    axes.set_title(text, color=figures.MUTED, fontsize=8.5)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence cutoff (1 − p_unreliable)")
     axes.set(ylabel="fraction", yticks=np.linspace(0, 1, 6))
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2, handlelength=1.8)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.07), ncols=2, handlelength=1.8)
 
 
 def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
@@ -78,9 +75,9 @@ def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
         color=figures.COOL,
         alpha=0.85,
         linewidth=0,
-        label="bin (area: molecules)",
+        label="bin (area: conformers)",
         clip_on=False,
     )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted p_unreliable")
     axes.set(ylabel="observed frequency", yticks=np.linspace(0, 1, 6))
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.06), ncols=2, handlelength=1.4)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.07), ncols=2, handlelength=1.4)

@@ -1,5 +1,6 @@
 """The report's numbers as rows of its tables: what is counted, measured and recorded."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from probe.report.composition import Element
 from probe.report.screening import Screening
 
 METRICS = {
-    "n": ("Molecules held out", "none of them was trained on"),
+    "n": ("Held-out conformers", "none of their molecules was trained on"),
     "boundary_kcal": ("Boundary, kcal/mol", "an error above it is called unreliable"),
     "accuracy": ("Accuracy", "at p = 0.5"),
     "majority_accuracy": ("Accuracy of always saying the commoner class", "the bar to beat"),
@@ -43,7 +44,7 @@ REASONS = {
     "between": "p_unreliable between the cutoffs",
 }
 SMALL_SET = 1000
-"""Below this many labelled molecules a held-out share is good to a few per cent at best."""
+"""Labelled molecules below which the page says that the calibration set is small."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,14 @@ def model_card(screening: Screening) -> list[tuple[str, str]]:
 
 def small_set(card: dict[str, Any]) -> int | None:
     """The number of labelled molecules if it is too small for fine probabilities, else None."""
-    n = (card.get("training") or {}).get("n_molecules")
+    n: int | None = (card.get("training") or {}).get("n_molecules")
     return n if n is not None and n < SMALL_SET else None
+
+
+def standard_error(card: dict[str, Any]) -> float | None:
+    """The largest standard error that a share of the held-out conformers can have."""
+    n = held_out(card).get("n")
+    return 0.5 / math.sqrt(n) if n else None
 
 
 def compared(screening: Screening) -> list[tuple[str, str, str, str]]:

@@ -210,6 +210,7 @@ def _render(screening: Screening, elements: Sequence[Element], content: dict[str
         metrics=facts.metrics(screening.card),
         model_card=facts.model_card(screening),
         small_set=facts.small_set(screening.card),
+        standard_error=facts.standard_error(screening.card),
         compared=facts.compared(screening),
         worst=molecules.worst(screening),
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),

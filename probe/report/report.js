@@ -49,6 +49,10 @@
     says.textContent = "Point at a molecule to read its name.";
   }
 
+  // what is folded away on a screen cannot be unfolded on paper
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details")) details.open = true;
+  });
   coverage();
   map();
 })();

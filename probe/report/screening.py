@@ -29,6 +29,12 @@ LISTED = [
 ]
 """Columns of the two lists that the report needs; the rest stays on disk."""
 
+SUMMARY = [
+    *("n_records", "n_ingested", "n_rejected", "n_conformers", "n_duplicates"),
+    *("n_accept", "n_recompute", "n_refused", "reasons", "cutoffs", "backbone", "checkpoint"),
+]
+"""What the report cannot do without in summary.json."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -145,46 +151,42 @@ def check_counts(screening: Screening, n_accept: int) -> None:
     """Hold the summary against itself and against the tables.
 
     Raises:
-        ProbeError: a count is missing or two counts that must be equal are not.
+        ProbeError: the summary lacks something, or two counts that must be equal are not.
     """
-    folder, summary = screening.inputs.triage, screening.summary
-    reasons = summary.get("reasons", {})
-    by_confidence = sum(reasons.get(kind, 0) for kind in ("unreliable", "between"))
-    n_listed = screening.listed.num_rows
-    try:
-        pairs = {
-            "accepted rows": (summary["n_accept"], n_accept),
-            "rows to recompute": (summary["n_recompute"], n_listed - n_accept),
-            "rows marked accept": (summary["n_accept"], int(screening.accepted.sum())),
-            "rejected rows": (summary["n_rejected"], screening.rejected.num_rows),
-            "different conformers": (
-                summary["n_conformers"],
-                pc.count_distinct(screening.listed["conformer_id"]).as_py(),
-            ),
-            "refused conformers": (summary["n_refused"], int(np.isnan(screening.p).sum())),
-            "ingested + rejected": (
-                summary["n_records"],
-                summary["n_ingested"] + summary["n_rejected"],
-            ),
-            "conformers + duplicates": (
-                summary["n_ingested"],
-                summary["n_conformers"] + summary["n_duplicates"],
-            ),
-            "accepted + to recompute": (
-                summary["n_conformers"],
-                summary["n_accept"] + summary["n_recompute"],
-            ),
-            "reasons to recompute": (summary["n_recompute"], sum(reasons.values())),
-            "decisions by confidence": (
-                summary["n_accept"] + by_confidence,
-                int(screening.by_confidence.sum()),
-            ),
-        }
-    except KeyError as error:
-        raise ProbeError(f"{folder}/summary.json: no {error}; run the triage again") from error
-    for what, (said, found) in pairs.items():
+    folder = screening.inputs.triage
+    missing = sorted(set(SUMMARY) - set(screening.summary))
+    if missing:
+        raise ProbeError(f"{folder}/summary.json: no {', '.join(missing)}; run the triage again")
+    for what, said, found in [*_sums(screening.summary), *_tables(screening, n_accept)]:
         if said != found:
             raise ProbeError(
                 f"{folder}: summary.json says {said} where the {what} are {found}; "
                 "run the triage again"
             )
+
+
+def _sums(summary: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """What the counts of the summary must add up to: name, total, sum of the parts."""
+    reasons = sum(summary["reasons"].values())
+    yield "reasons to recompute", summary["n_recompute"], reasons
+    for total, first, second in (
+        ("n_records", "n_ingested", "n_rejected"),
+        ("n_ingested", "n_conformers", "n_duplicates"),
+        ("n_conformers", "n_accept", "n_recompute"),
+    ):
+        yield f"{first} + {second}", summary[total], summary[first] + summary[second]
+
+
+def _tables(screening: Screening, n_accept: int) -> Iterator[tuple[str, int, int]]:
+    """What the tables must hold: name, number in the summary, number of rows."""
+    summary, listed = screening.summary, screening.listed
+    different = pc.count_distinct(listed["conformer_id"]).as_py()
+    decided = sum(summary["reasons"].get(kind, 0) for kind in ("unreliable", "between"))
+    yield "accepted rows", summary["n_accept"], n_accept
+    yield "rows to recompute", summary["n_recompute"], listed.num_rows - n_accept
+    yield "rows marked accept", summary["n_accept"], int(screening.accepted.sum())
+    yield "rejected rows", summary["n_rejected"], screening.rejected.num_rows
+    yield "different conformers", summary["n_conformers"], different
+    yield "refused conformers", summary["n_refused"], int(np.isnan(screening.p).sum())
+    by_confidence = int(screening.by_confidence.sum())
+    yield "decisions by confidence", summary["n_accept"] + decided, by_confidence
