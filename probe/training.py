@@ -86,39 +86,47 @@ def train(
         )
     normalisation = Normalisation(data.samples[0].embedding.shape[1]).fit(data.samples)
     inputs = normalisation(data.samples)
-    everything = np.arange(len(kept))
-    final = fit_ensemble(data, inputs, everything, recipe, "all labels")
+    final = fit_ensemble(data, inputs, np.arange(len(kept)), recipe, "all labels")
     held_out = cross_validate(data, inputs, recipe)
-    unreliable = np.abs(held_out.error_kcal) > final.boundary_kcal
-    temperature = fit_temperature(held_out.logits, unreliable)
-    p = 1 / (1 + np.exp(-held_out.logits / temperature))
+    training = {
+        "n_conformers": len(kept),
+        "n_molecules": n_molecules,
+        "n_left_out": len(labels) - len(kept),
+        "labels_sha256": labels.sha256,
+        **asdict(recipe),
+    }
     card = {
         "format_version": FORMAT_VERSION,
         **identity,
         "version": __version__,
-        "embedding_dim": data.samples[0].embedding.shape[1],
-        "charges": data.samples[0].charges is not None,
         "n_members": recipe.members,
-        "boundary_kcal": final.boundary_kcal,
-        "temperature": temperature,
-        "latent_99": float(np.percentile(held_out.distance, 99)),
-        "shift": asdict(final.shift),
         **data.domain(),
-        "training": {
-            "n_conformers": len(kept),
-            "n_molecules": n_molecules,
-            "n_left_out": len(labels) - len(kept),
-            "labels_sha256": labels.sha256,
-            **asdict(recipe),
-        },
-        "held_out": {
-            "protocol": f"{recipe.folds}-fold cross-validation by molecule",
-            **metrics.evaluate(p, held_out.error_kcal, final.boundary_kcal),
-        },
+        **calibrated(final, held_out),
+        "training": training,
     }
     return Checkpoint(
         card, normalisation, final.networks, final.latent_mean, final.latent_whitening
     )
+
+
+def calibrated(final: Ensemble, held_out: "HeldOut") -> dict[str, Any]:
+    """What the card says of the ensemble's scales, and of how good it is on held-out molecules.
+
+    The temperature is fitted to the answers that the figures are of: one number for all of them.
+    """
+    unreliable = np.abs(held_out.error_kcal) > final.boundary_kcal
+    temperature = fit_temperature(held_out.logits, unreliable)
+    p = 1 / (1 + np.exp(-held_out.logits / temperature))
+    return {
+        "boundary_kcal": final.boundary_kcal,
+        "temperature": temperature,
+        "latent_99": float(np.percentile(held_out.distance, 99)),
+        "shift": asdict(final.shift),
+        "held_out": {
+            "protocol": "cross-validation by molecule",
+            **metrics.evaluate(p, held_out.error_kcal, final.boundary_kcal),
+        },
+    }
 
 
 @dataclass(frozen=True)
@@ -206,9 +214,11 @@ class _Data:
         return errors
 
     def domain(self) -> dict[str, Any]:
-        """What the card says of the calibration set's reach."""
+        """What the card says of the calibration set: its shape and its reach."""
         sizes = [len(sample.numbers) for sample in self.samples]
         return {
+            "embedding_dim": self.samples[0].embedding.shape[1],
+            "charges": self.samples[0].charges is not None,
             "elements": element_counts([sample.numbers for sample in self.samples]),
             "n_atoms": {"min": min(sizes), "max": max(sizes)},
         }
