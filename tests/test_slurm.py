@@ -62,7 +62,7 @@ def require_slurm():
 
 @pytest.fixture(scope="module")
 def screened(tmp_path_factory):
-    """A copy of the repository in which the small library was screened on SLURM."""
+    """The small library screened on SLURM: a copy of the repository, Snakemake's log, the jobs."""
     require_slurm()
     root = tmp_path_factory.mktemp("slurm") / "repository"
     copy_repository(root)
@@ -86,7 +86,7 @@ def screened(tmp_path_factory):
         timeout=1500,
     )
     assert run.returncode == 0, run.stdout[-10_000:]
-    return root, jobs_since(started, run.stdout)
+    return root, run.stdout, jobs_since(started, run.stdout)
 
 
 def copy_repository(root):
@@ -145,35 +145,40 @@ def rule(job):
 
 @pytest.mark.parametrize("name", RULES)
 def test_every_stage_ran_as_a_job(screened, name):
-    _, jobs = screened
+    _, _, jobs = screened
     assert [job for job in jobs if rule(job) == name]
 
 
 def test_nothing_else_ran_as_a_job(screened):
-    """The weights in particular are fetched where the network is: on the login node."""
-    _, jobs = screened
+    """The weights in particular are fetched on the login node: the others may be offline."""
+    _, _, jobs = screened
     assert {rule(job) for job in jobs} <= set(RULES)
 
 
+def test_weights_are_there_before_anything_is_submitted(screened):
+    _, log, _ = screened
+    assert "(Rule: weights)" in log.partition("has been submitted")[0]
+
+
 def test_only_embedding_asks_for_a_gpu(screened):
-    _, jobs = screened
+    _, _, jobs = screened
     assert {rule(job) for job in jobs if "gres/gpu=1" in job["ReqTRES"].split(",")} == {"embed"}
     assert {rule(job) for job in jobs if "gres/gpu" in job["ReqTRES"]} == {"embed"}
 
 
 def test_each_job_ran_in_the_partition_that_fits(screened):
-    _, jobs = screened
+    _, _, jobs = screened
     assert {job["Partition"] for job in jobs if rule(job) == "embed"} == {"gpu"}
     assert {job["Partition"] for job in jobs if rule(job) != "embed"} == {"cpu"}
 
 
 def test_every_job_says_what_memory_and_time_it_needs(screened):
-    _, jobs = screened
+    _, _, jobs = screened
     assert all("mem=" in job["ReqTRES"] for job in jobs)
 
 
 def test_every_record_is_in_one_list(screened):
-    root, _ = screened
+    root, _, _ = screened
     (path,) = (root / "results").glob("*/summary.json")
     summary = json.loads(path.read_text())
     assert summary["n_records"] == len(LIBRARY.splitlines())
