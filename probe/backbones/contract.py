@@ -59,7 +59,9 @@ def refusal(
     """Why ``backbone`` cannot take this conformer, or None if it can."""
     unknown = sorted(set(numbers.tolist()) - backbone.elements)
     if unknown:
-        symbols = ", ".join(chemical_symbols[number] for number in unknown)
+        symbols = ", ".join(
+            chemical_symbols[z] if z < len(chemical_symbols) else f"number {z}" for z in unknown
+        )
         return f"{backbone.name} does not know the element {symbols}"
     if multiplicity != 1 and not backbone.takes_open_shell:
         return f"{backbone.name} is for closed shells; the multiplicity is {multiplicity}"
