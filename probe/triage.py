@@ -14,6 +14,9 @@ from probe import sdf, tables, weights
 from probe.errors import ProbeError
 from probe.ingest import merge_duplicates
 
+ROUNDING = 1e-12
+"""A p_unreliable this near to a cutoff is on it: in binary, 1 - 0.66 is not 0.34."""
+
 VERSIONS = ("probe-screen", "aimnet", "torch", "rdkit", "polars", "pyarrow", "snakemake")
 
 
@@ -43,7 +46,8 @@ def triage_library(folder: Path, card: Mapping[str, Any], policy: Policy) -> dic
     plan = planning.load(folder / "plan.json")
     conformers = _conformers(plan.files(folder / "conformers"))
     scores = _scores(plan.files(folder / "scores"))
-    decided = decide(conformers.join(scores, on="conformer_id"), card, policy)
+    scored = conformers.join(scores, on="conformer_id", maintain_order="left")
+    decided = decide(scored, card, policy)
     rejected = pl.concat(
         [tables.frame(path, tables.REJECTED) for path in plan.files(folder / "rejects")]
     )
@@ -64,7 +68,7 @@ def decide(scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.
 
     The first rule that holds decides: the backbone's refusal, an element with too few
     calibration molecules, what lies beyond the calibration domain where the policy sends that
-    to recompute, and then PROBE's confidence.
+    to recompute, and then PROBE's confidence. What PROBE gave no number is never accepted.
     """
     rare = rare_elements(card, policy.min_element_molecules)
     p = pl.col("p_unreliable")
@@ -80,30 +84,34 @@ def decide(scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.
         pl.lit(round(farthest, 2)),
     )
     sent, kept = pl.lit("recompute"), pl.lit("accept")
-    sure = p <= 1 - policy.accept_confidence
-    unsure = p >= policy.recompute_confidence
+    sure = p <= 1 - policy.accept_confidence + ROUNDING
+    unsure = p >= policy.recompute_confidence - ROUNDING
     rules = [
         (refused, sent, "backbone", pl.col("refusal")),
         (has_rare, sent, "element", pl.col("rare")),
         (too_large & (policy.beyond_size == "recompute"), sent, "size", size),
         (too_far & (policy.beyond_latent == "recompute"), sent, "latent distance", latent),
+        (~p.is_finite().fill_null(value=False), sent, "no answer", pl.lit("PROBE gave no answer")),
         (sure, kept, "reliable", _says(p, "at most", 1 - policy.accept_confidence)),
         (unsure, sent, "unreliable", _says(p, "at least", policy.recompute_confidence)),
         (pl.lit(True), pl.lit(policy.between), "between", _says(p, "between the cutoffs")),
     ]
-    flags = pl.concat_str(
-        [pl.when(too_large & ~refused).then(size), pl.when(too_far).then(latent)],
-        separator="; ",
-        ignore_nulls=True,
-    )
-    return with_rare.with_columns(
+    decided = with_rare.with_columns(
         verdict=pl.coalesce(pl.when(when).then(verdict) for when, verdict, _, _ in rules),
         kind=pl.coalesce(pl.when(when).then(pl.lit(kind)) for when, _, kind, _ in rules),
         reason=pl.coalesce(pl.when(when).then(why) for when, _, _, why in rules),
-        flags=flags.fill_null(""),
         beyond_size=too_large & ~refused,
         beyond_latent=too_far.fill_null(value=False),
-    ).sort("p_unreliable", descending=True, nulls_last=False, maintain_order=True)
+    )
+    warnings = [("size", "beyond_size", size), ("latent distance", "beyond_latent", latent)]
+    flags = pl.concat_str(
+        [pl.when(column, pl.col("kind") != kind).then(says) for kind, column, says in warnings],
+        separator="; ",
+        ignore_nulls=True,
+    )
+    return decided.with_columns(flags=flags.fill_null("")).sort(
+        "p_unreliable", descending=True, nulls_last=False, maintain_order=True
+    )
 
 
 def rare_elements(card: Mapping[str, Any], least: int) -> dict[int, int]:
