@@ -16,15 +16,15 @@ os.environ.update(
 try:
     config.update(checks.check(config))
     LIBRARIES = checks.libraries(config, Path.cwd())
+    CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
+    BACKBONE = weights.entry(config["backbone"])
+    card.require(card.read(config["checkpoint"]), BACKBONE.fingerprint, BACKBONE.name)
     PLANS = {
         name: plan.current(
             name, path, config["shard_size"], Path(f"results/{name}/plan.json")
         )
         for name, path in LIBRARIES.items()
     }
-    CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
-    BACKBONE = weights.entry(config["backbone"])
-    card.require(card.read(config["checkpoint"]), BACKBONE.fingerprint, BACKBONE.name)
 except ProbeError as error:
     sys.exit(f"probe: error: {error}")
 
@@ -32,6 +32,7 @@ except ProbeError as error:
 wildcard_constraints:
     library="|".join(map(re.escape, LIBRARIES)) or "none",
     shard=r"\d+",
+    backbone=re.escape(BACKBONE.name),
 
 
 def library_file(wildcards):
