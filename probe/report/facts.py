@@ -11,7 +11,7 @@ from probe.report.composition import Element
 from probe.report.screening import Screening
 
 METRICS = {
-    "n": ("Held-out conformers", "none of their molecules was trained on"),
+    "n": ("Held-out conformers", "each judged without having seen its molecule"),
     "boundary_kcal": ("Boundary, kcal/mol", "an error above it is called unreliable"),
     "accuracy": ("Accuracy", "at p = 0.5"),
     "majority_accuracy": ("Accuracy of always saying the commoner class", "the bar to beat"),
@@ -109,10 +109,11 @@ def model_card(screening: Screening) -> list[tuple[str, str]]:
         "Boundary of unreliable": _with_unit(card.get("boundary_kcal"), "kcal/mol"),
         "Labelled molecules": training.get("n_molecules"),
         "Labelled conformers": training.get("n_conformers"),
-        "Labels": training.get("labels"),
+        "Labels": card.get("labels"),
         "Ensemble members": card.get("n_members"),
         "SHA-256 of the labels": training.get("labels_sha256"),
         "Training seed": training.get("seed"),
+        "Held-out protocol": held_out(card).get("protocol"),
         "Device": summary.get("device"),
         "Accepted from confidence": cutoffs["accept_confidence"],
         "Recomputed from p_unreliable": cutoffs["recompute_confidence"],

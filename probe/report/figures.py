@@ -29,9 +29,13 @@ GHOST = "#9aa3ae"
 """Points in the background: visible on white and on black."""
 
 UNRELIABLE = LinearSegmentedColormap.from_list(
-    "unreliable", ["#1f6fa8", "#7ba6bd", "#b9b2a6", "#dd9a5f", "#bf4b12"]
+    "unreliable",
+    [(0, "#185a9d"), (0.32, "#4f9bd0"), (0.5, "#b9b2a6"), (0.68, "#ee9440"), (1, "#b23c0a")],
 )
-"""0 blue, 0.5 grey, 1 orange: told apart by every kind of colour vision, on white and black."""
+"""From blue by grey to orange, in about equal steps to the eye, those near 0.5 included.
+
+The colour-blind see the same steps; every colour stands out from white and from black.
+"""
 SCALE = Normalize(0, 1)
 RASTER_DPI = 180
 
