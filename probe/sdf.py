@@ -10,6 +10,7 @@ import polars as pl
 from rdkit import Chem
 
 from probe import tables
+from probe.library import tidy
 from probe.report.molecules import from_geometry, in_geometry_order
 
 PROPERTIES = (
@@ -27,7 +28,8 @@ def write(rows: pl.DataFrame, path: Path) -> None:
     """Write ``rows`` (numbers, positions, molecule_id and ``PROPERTIES``) to ``path``, in order.
 
     Coordinates are the conformer's. Bonds come from the SMILES, or from the distances where
-    there is none; an absent p_unreliable is left out.
+    there is none, if valences allow what they say; an absent p_unreliable is left out. No text
+    can end a record or start a property: it comes on one line, ``$$$$`` in it broken up.
     """
 
     def fill(handle: IO[bytes]) -> None:
@@ -48,12 +50,28 @@ def _molecule(row: Mapping[str, Any]) -> Chem.Mol:
     )
     if molecule is None:
         molecule = from_geometry(row["numbers"], positions, row["charge"])
+        if Chem.SanitizeMol(Chem.Mol(molecule), catchErrors=True):
+            molecule = _without_bonds(row["numbers"])
     geometry = Chem.Conformer(len(positions))
     geometry.SetPositions(positions)
     molecule.RemoveAllConformers()
     molecule.AddConformer(geometry)
-    molecule.SetProp("_Name", row["molecule_id"])
+    molecule.SetProp("_Name", _line(row["molecule_id"] or ""))
     for name in PROPERTIES:
         if row[name] is not None:
-            molecule.SetProp(name, str(row[name]))
+            molecule.SetProp(name, _line(row[name]))
     return molecule
+
+
+def _without_bonds(numbers: list[int]) -> Chem.Mol:
+    """The atoms alone: a reader that checks valences takes them whatever their distances."""
+    molecule = Chem.RWMol()
+    for number in numbers:
+        atom = Chem.Atom(number)
+        atom.SetNoImplicit(True)
+        molecule.AddAtom(atom)
+    return molecule.GetMol()
+
+
+def _line(value: object) -> str:
+    return tidy(str(value)).replace("$$$$", "$$ $$")
