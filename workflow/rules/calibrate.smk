@@ -12,7 +12,7 @@ rule train:
         "benchmarks/train.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 4
+    threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
@@ -43,7 +43,7 @@ rule evaluate:
         "benchmarks/evaluate.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 4
+    threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,

@@ -11,8 +11,9 @@ rule embed:
         "benchmarks/{library}/embed/{shard}.tsv"
     conda:
         "../../envs/cuda.yaml"
-    threads: 4
+    threads: 2
     resources:
+        gpu=1,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:

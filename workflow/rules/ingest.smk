@@ -3,6 +3,8 @@ rule ingest:
     input:
         library=library_file,
         plan="results/{library}/plan.json",
+        # nothing here reads them: they are fetched before the first job is submitted
+        weights=ancient(f"models/weights/{config['backbone']}.json"),
     output:
         conformers="results/{library}/conformers/{shard}.parquet",
         rejected="results/{library}/rejects/{shard}.parquet",
@@ -12,7 +14,7 @@ rule ingest:
         "benchmarks/{library}/ingest/{shard}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 4
+    threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
