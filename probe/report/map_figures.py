@@ -71,20 +71,22 @@ def draw_element(axes: Axes, places: Floats, element: Element, screening: Screen
     axes.scatter(
         places[others, 0],
         places[others, 1],
-        s=size,
+        s=size * 0.6,
         c=figures.GHOST,
-        alpha=0.35,
+        alpha=0.3,
         linewidth=0,
         rasterized=True,
     )
     axes.scatter(
         places[holders, 0],
         places[holders, 1],
-        s=size * 1.5,
+        s=size * 2,
         c=screening.p[holders],
         cmap=figures.UNRELIABLE,
         norm=figures.SCALE,
-        linewidth=0,
+        # the middle of the scale is grey, too: an edge tells it from the background
+        edgecolors=figures.MUTED,
+        linewidth=0.25 if len(mapped) <= SCATTER_LIMIT else 0,
         rasterized=True,
     )
 
