@@ -11,6 +11,11 @@ from probe.weights import RESOURCES
 
 FORMAT_VERSION = 1
 WEIGHTS, CARD = "probe.safetensors", "card.json"
+REQUIRED = (
+    *("name", "backbone", "fingerprint", "embedding_dim", "charges", "n_members"),
+    *("boundary_kcal", "temperature", "latent_99", "shift", "elements", "n_atoms"),
+)
+"""What scoring and triage need of a card."""
 
 
 def resolve(name: str) -> Path:
@@ -47,7 +52,8 @@ def read(name: str) -> dict[str, Any]:
     """The card of a checkpoint, by name or folder.
 
     Raises:
-        ProbeError: there is no such checkpoint, or its format is not one this version reads.
+        ProbeError: there is no such checkpoint, its format is not one this version reads, or
+            its card lacks something.
     """
     path = resolve(name) / CARD
     card = tables.read_json(path)
@@ -55,5 +61,9 @@ def read(name: str) -> dict[str, Any]:
         raise ProbeError(
             f"{path}: format version {card.get('format_version')}, this probe-screen reads "
             f"{FORMAT_VERSION}; train the checkpoint again or use the version that made it"
+        )
+    if missing := [key for key in REQUIRED if key not in card]:
+        raise ProbeError(
+            f"{path}: no {', '.join(missing)}; restore the checkpoint or train it again"
         )
     return card

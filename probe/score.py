@@ -11,6 +11,7 @@ import polars as pl
 from probe import card, devices, tables
 from probe.cache import Cache
 from probe.checkpoint import Checkpoint, Scored, batches
+from probe.errors import ProbeError
 from probe.network import Sample
 
 BATCH = 256
@@ -36,17 +37,11 @@ def score_shard(
         ProbeError: the embeddings are of another backbone than the checkpoint's, a part of the
             cache is gone, or the two tables do not list the same conformers.
     """
+    listing = _listing(shard)
     made = tables.provenance(shard.embedded)
     card.require(checkpoint.card, made["fingerprint"], made["backbone"])
     on_device = checkpoint.to(devices.choose(device))
     cache = Cache(cache_root, made["fingerprint"], checkpoint.card["embedding_dim"])
-    columns = ["conformer_id", "numbers"]
-    listing = tables.frame(shard.embedded, tables.EMBEDDED).join(
-        tables.frame(shard.conformers, tables.CONFORMERS, columns),
-        on="conformer_id",
-        how="left",
-        maintain_order="left",
-    )
     rows = {
         conformer_id: _row(conformer_id, energy, scored)
         for conformer_id, energy, scored in _scored(listing, cache, on_device)
@@ -70,6 +65,19 @@ def score_shard(
     return listing.height - refused.height
 
 
+def _listing(shard: Shard) -> pl.DataFrame:
+    """Both tables in one: part or refusal, and the atomic numbers, of each conformer."""
+    embedded = tables.frame(shard.embedded, tables.EMBEDDED)
+    columns = ["conformer_id", "numbers"]
+    conformers = tables.frame(shard.conformers, tables.CONFORMERS, columns)
+    if set(embedded["conformer_id"]) != set(conformers["conformer_id"]):
+        raise ProbeError(
+            f"{shard.embedded}: does not list the conformers of {shard.conformers}; embed them "
+            f"again (`snakemake --forcerun embed`)"
+        )
+    return embedded.join(conformers, on="conformer_id", how="left", maintain_order="left")
+
+
 def _scored(
     listing: pl.DataFrame, cache: Cache, checkpoint: Checkpoint
 ) -> Iterator[tuple[str, float, Scored]]:
@@ -77,6 +85,11 @@ def _scored(
     for (part,), group in listing.filter(pl.col("part").is_not_null()).group_by("part"):
         numbers = dict(group.select("conformer_id", "numbers").iter_rows())
         entries = [e for e in cache.entries(str(part)) if e.conformer_id in numbers]
+        if lost := sorted(numbers.keys() - {entry.conformer_id for entry in entries}):
+            raise ProbeError(
+                f"{cache.folder / str(part)} does not hold conformer {lost[0]}, as it should; "
+                f"`snakemake --forcerun embed` finds or computes it again"
+            )
         entries.sort(key=lambda entry: len(entry.embedding))
         samples = (
             Sample(e.embedding, e.charges, np.array(numbers[e.conformer_id]), e.energy_ev)

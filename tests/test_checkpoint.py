@@ -1,0 +1,296 @@
+"""A checkpoint: what is saved is what is loaded, and what its answers depend on."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from ase.data import chemical_symbols
+from safetensors.torch import load_file, save_file
+
+from probe import card as cards
+from probe import labels, tables, weights
+from probe.checkpoint import Checkpoint, batches, load, save_checkpoint
+from probe.errors import ProbeError
+from probe.network import Normalisation, Probe, Sample, parameters
+
+WIDTH = 16
+"""Features an atom in these tests; only the shipped checkpoint has 256."""
+SHIPPED = "aimnet2-b973c"
+
+
+def sample(n_atoms, seed):
+    rng = np.random.default_rng(seed)
+    return Sample(
+        embedding=rng.normal(size=(n_atoms, WIDTH)).astype(np.float16),
+        charges=rng.normal(0, 0.3, n_atoms).astype(np.float32),
+        numbers=rng.choice([1, 6, 7, 8], n_atoms).astype(np.uint8),
+        energy_ev=float(rng.normal(-1000 * n_atoms, 5)),
+    )
+
+
+SAMPLES = [sample(size, seed) for seed, size in enumerate((5, 1, 23, 2, 12, 9))]
+
+
+def untrained(n_members=3, temperature=1.7):
+    """A checkpoint of random networks: what loading and scoring do needs no training."""
+    torch.manual_seed(11)
+    card = {
+        "format_version": 1,
+        "name": "untrained",
+        "backbone": "aimnet2-b973c",
+        "fingerprint": "7e4575c45376bb61",
+        "embedding_dim": WIDTH,
+        "charges": True,
+        "n_members": n_members,
+        "boundary_kcal": 0.5,
+        "temperature": temperature,
+        "latent_99": 2.0,
+        "shift": {"per_element": {"H": 0.01, "O": -0.02}, "per_charge": 0.003},
+        "elements": {"H": 6, "O": 2},
+        "n_atoms": {"min": 1, "max": 23},
+    }
+    return Checkpoint(
+        card,
+        Normalisation(WIDTH).fit(SAMPLES),
+        [Probe(WIDTH, charges=True).eval() for _ in range(n_members)],
+        torch.randn(256),
+        torch.randn(256, 256).tril(),
+    )
+
+
+@pytest.fixture
+def checkpoint():
+    return untrained()
+
+
+@pytest.fixture
+def saved(checkpoint, tmp_path):
+    save_checkpoint(checkpoint, tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def same(one, other, atol=0.0):
+    assert one.p_unreliable == pytest.approx(other.p_unreliable, abs=atol, rel=0)
+    assert one.latent_distance == pytest.approx(other.latent_distance, rel=atol, abs=0)
+    np.testing.assert_allclose(one.importance, other.importance, atol=atol, rtol=0)
+    np.testing.assert_allclose(one.embedding, other.embedding, atol=10 * atol, rtol=0)
+
+
+class TestSavedAndLoaded:
+    def test_it_gives_identical_answers(self, checkpoint, saved):
+        again = load(str(saved)).score(SAMPLES)
+        for one, other in zip(checkpoint.score(SAMPLES), again, strict=True):
+            same(one, other)
+
+    def test_its_card_and_shift_are_the_same(self, checkpoint, saved):
+        loaded = load(str(saved))
+        assert loaded.card == checkpoint.card
+        assert loaded.boundary_kcal == 0.5
+        assert loaded.shift.of(np.array([1, 1, 8]), 2) == pytest.approx(0.006)
+
+    def test_saved_again_it_is_the_same_bytes(self, saved, tmp_path):
+        save_checkpoint(load(str(saved)), tmp_path / "again")
+        for name in (cards.WEIGHTS, cards.CARD):
+            assert (tmp_path / "again" / name).read_bytes() == (saved / name).read_bytes()
+
+    def test_two_files_are_all_there_is(self, saved):
+        assert {path.name for path in saved.iterdir()} == {cards.WEIGHTS, cards.CARD}
+
+    def test_the_networks_come_without_dropout(self, saved):
+        assert not any(member.training for member in load(str(saved)).members)
+
+
+class TestAnswers:
+    def test_the_order_is_kept_and_each_has_its_own_atoms(self, checkpoint):
+        answers = checkpoint.score(SAMPLES)
+        assert [len(answer.importance) for answer in answers] == [5, 1, 23, 2, 12, 9]
+        for answer in answers:
+            assert answer.importance.sum() == pytest.approx(1, abs=1e-5)
+            assert answer.embedding.shape == (256,)
+            assert 0 < answer.p_unreliable < 1
+
+    def test_they_do_not_depend_on_batch_or_order(self, checkpoint):
+        together = checkpoint.score(SAMPLES)
+        for one, other in zip(together, checkpoint.score(SAMPLES[::-1])[::-1], strict=True):
+            same(one, other, 1e-5)
+        for row, alone in enumerate(SAMPLES):
+            same(together[row], checkpoint.score([alone])[0], 1e-5)
+
+    def test_p_is_of_the_members_mean_logit_after_the_temperature(self, checkpoint):
+        inputs = checkpoint.normalisation(SAMPLES)
+        with torch.inference_mode():
+            logits = [member(inputs).logits.double().numpy() for member in checkpoint.members]
+        mean = np.mean([pair[:, 1] - pair[:, 0] for pair in logits], axis=0)
+        by_hand = 1 / (1 + np.exp(-mean / 1.7))
+        found = [answer.p_unreliable for answer in checkpoint.score(SAMPLES)]
+        np.testing.assert_allclose(found, by_hand, atol=1e-6)
+
+    def test_a_higher_temperature_is_nearer_to_one_half(self):
+        warm, hot = untrained(temperature=1.0), untrained(temperature=10.0)
+        for one, other in zip(warm.score(SAMPLES), hot.score(SAMPLES), strict=True):
+            assert abs(other.p_unreliable - 0.5) < abs(one.p_unreliable - 0.5)
+
+    def test_importance_is_the_members_mean_and_the_embedding_the_first_ones(self, checkpoint):
+        inputs = checkpoint.normalisation(SAMPLES)
+        with torch.inference_mode():
+            outputs = [member(inputs) for member in checkpoint.members]
+        for row, answer in enumerate(checkpoint.score(SAMPLES)):
+            parts = [output.importance[row, : len(answer.importance)] for output in outputs]
+            np.testing.assert_allclose(answer.importance, torch.stack(parts).mean(0), atol=1e-6)
+            np.testing.assert_allclose(answer.embedding, outputs[0].molecule[row], atol=1e-6)
+
+    def test_the_latent_distance_is_mahalanobis_per_root_of_the_dimension(self, checkpoint):
+        precision = (checkpoint.latent_whitening @ checkpoint.latent_whitening.T).double().numpy()
+        mean = checkpoint.latent_mean.double().numpy()
+        for answer in checkpoint.score(SAMPLES):
+            offset = answer.embedding.astype(np.float64) - mean
+            by_hand = np.sqrt(offset @ precision @ offset / 256)
+            assert answer.latent_distance == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (4, [4]), (9, [4, 4, 1])], ids=str)
+def test_batches_hold_everything_once(count, sizes):
+    found = list(batches(range(count), 4))
+    assert [len(batch) for batch in found] == sizes
+    assert [item for batch in found for item in batch] == list(range(count))
+
+
+def edited(folder, **changes):
+    """Change keys of the card in ``folder``; None takes one out."""
+    path = folder / cards.CARD
+    card = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in card.items() if value is not None}))
+
+
+def without(folder, start):
+    """Take the tensors whose names begin with ``start`` out of the checkpoint."""
+    path = folder / cards.WEIGHTS
+    save_file({k: v for k, v in load_file(path).items() if not k.startswith(start)}, path)
+
+
+def truncated(folder):
+    path = folder / cards.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def no_weights(folder):
+    (folder / cards.WEIGHTS).unlink()
+
+
+DAMAGES = {
+    "a later format": (lambda f: edited(f, format_version=2), "format version 2, .* reads 1"),
+    "no format": (lambda f: edited(f, format_version=None), "format version None"),
+    "no shift": (lambda f: edited(f, shift=None), "no shift; restore"),
+    "no card": (lambda f: (f / cards.CARD).unlink(), "nor a folder with card.json"),
+    "a card that is no JSON": (lambda f: (f / cards.CARD).write_text("{"), "not valid JSON"),
+    "no tensor file": (no_weights, "not the weights that its card describes"),
+    "a truncated file": (truncated, "not the weights that its card describes"),
+    "another file": (lambda f: (f / cards.WEIGHTS).write_bytes(b"x" * 99), "not the weights"),
+    "a member short": (lambda f: edited(f, n_members=4), "not the weights"),
+    "another width": (lambda f: edited(f, embedding_dim=32), "not the weights"),
+    "charges it has no tensors for": (lambda f: edited(f, charges=False), "not the weights"),
+    "no tensors of a layer": (lambda f: without(f, "member1.head"), "not the weights"),
+    "no latent reference": (lambda f: without(f, "latent.mean"), "not the weights"),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_what_is_damaged_is_refused_in_one_line(saved, damage, says):
+    damage(saved)
+    with pytest.raises(ProbeError, match=says) as raised:
+        load(str(saved))
+    assert "\n" not in str(raised.value)
+    assert str(saved) in str(raised.value)
+
+
+class TestNames:
+    def test_an_unknown_one_names_the_nearest(self):
+        with pytest.raises(ProbeError, match=r"aimnet2-b97c is neither .*did you mean aimnet2-b97"):
+            cards.read("aimnet2-b97c")
+
+    def test_one_like_no_other_names_all(self):
+        with pytest.raises(ProbeError, match=f"shipped: .*{SHIPPED}"):
+            cards.read("zzz")
+
+    def test_a_folder_works_where_it_is(self, saved, monkeypatch):
+        monkeypatch.chdir(saved.parent)
+        assert cards.read("saved")["name"] == "untrained"
+
+
+MINE = {"name": "mine", "backbone": "aimnet2-b973c", "fingerprint": "aa"}
+
+
+class TestTheBackboneItBelongsTo:
+    def test_another_one_is_refused_with_what_to_do(self):
+        says = r"mine belongs to backbone aimnet2-b973c \(fingerprint aa\), not to x \(bb\); choose"
+        with pytest.raises(ProbeError, match=says):
+            cards.require(MINE, "bb", "x")
+
+    def test_the_same_network_under_another_name_is_taken(self):
+        cards.require(MINE, "aa", "x")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def known(calibration):
+    """Rows of the calibration set that a checkpoint may be trained on."""
+    rows = range(len(calibration))
+    return [i for i in rows if not labels.reserved(calibration.smiles[i])]
+
+
+class TestTheShippedOne:
+    def test_each_network_is_the_published_size(self, shipped):
+        assert [parameters(member) for member in shipped.members] == [567_458] * len(
+            shipped.members
+        )
+        assert shipped.card["n_members"] == len(shipped.members)
+
+    def test_it_belongs_to_the_default_backbone(self, shipped):
+        backbone = weights.entry(SHIPPED)
+        cards.require(shipped.card, backbone.fingerprint, backbone.name)
+
+    def test_it_was_trained_on_the_set_beside_it(self, shipped, calibration, known):
+        training = shipped.card["training"]
+        assert training["labels_sha256"] == calibration.sha256
+        assert training["n_conformers"] == len(known)
+        assert training["n_molecules"] == len({calibration.smiles[i] for i in known})
+        assert training["n_left_out"] == len(calibration) - len(known)
+
+    def test_its_domain_is_that_set(self, shipped, calibration, known):
+        numbers = [calibration.geometries[i].numbers for i in known]
+        counted = Counter(z for atoms in numbers for z in set(atoms.tolist()))
+        assert shipped.card["elements"] == {chemical_symbols[z]: n for z, n in counted.items()}
+        sizes = [len(atoms) for atoms in numbers]
+        assert shipped.card["n_atoms"] == {"min": min(sizes), "max": max(sizes)}
+
+    def test_its_boundary_is_the_median_error_of_that_set(
+        self, shipped, calibration, known, calibration_samples
+    ):
+        errors = [
+            calibration.energy_ev[i]
+            - calibration_samples[i].energy_ev
+            - shipped.shift.of(calibration.geometries[i].numbers, calibration.geometries[i].charge)
+            for i in known
+        ]
+        median = np.median(np.abs(errors)) * tables.KCAL_PER_EV
+        assert shipped.boundary_kcal == pytest.approx(median, abs=2e-4)
+
+    def test_it_says_how_good_it_is_on_molecules_it_has_not_seen(self, shipped):
+        held_out = shipped.card["held_out"]
+        assert held_out["n"] == shipped.card["training"]["n_conformers"]
+        assert held_out["boundary_kcal"] == shipped.boundary_kcal
+        assert 0.5 < held_out["auroc"] < 1
+        assert held_out["accuracy"] > held_out["majority_accuracy"]
+        assert 0 < held_out["ece"] < 0.5
+
+    def test_its_numbers_are_finite(self, shipped):
+        tensors = load_file(cards.resolve(SHIPPED) / cards.WEIGHTS)
+        assert all(torch.isfinite(values).all() for values in tensors.values())
+        assert shipped.card["temperature"] > 0
+        assert shipped.card["latent_99"] > 0
