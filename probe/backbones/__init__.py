@@ -1,5 +1,7 @@
 """Machine-learned potentials behind one contract."""
 
+from probe import devices, weights
+from probe.backbones.aimnet import AIMNetBackbone
 from probe.backbones.contract import Backbone, Evaluation, Geometry, refusal
 
 __all__ = ["Backbone", "Evaluation", "Geometry", "load", "refusal"]
@@ -14,9 +16,6 @@ def load(name: str, device: str = "auto") -> Backbone:
         ProbeError: the name is unknown, the weights are missing or not the pinned network,
             or the device is not there.
     """
-    from probe import weights  # noqa: PLC0415 (both need the other's names)
-    from probe.backbones.aimnet import AIMNetBackbone  # noqa: PLC0415
-    from probe.devices import choose  # noqa: PLC0415
-
+    chosen = devices.choose(device)
     entry = weights.entry(name)
-    return AIMNetBackbone(entry, weights.locate(entry), choose(device))
+    return AIMNetBackbone(name, entry.fingerprint, weights.locate(entry), chosen)

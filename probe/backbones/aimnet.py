@@ -14,7 +14,6 @@ import yaml
 from numpy.typing import NDArray
 
 from probe.backbones.contract import Evaluation, Geometry, fingerprint
-from probe.weights import Entry
 
 CUTOFF = 5.0
 """Å; the cutoff of every AIMNet2 family this adapter converts."""
@@ -35,13 +34,13 @@ class AIMNetBackbone:
     takes_open_shell = False
     terms: tuple[str, ...] = ("network", "coulomb", "dispersion")
 
-    def __init__(self, entry: Entry, path: Path, device: torch.device) -> None:
+    def __init__(self, name: str, fingerprint: str, path: Path, device: torch.device) -> None:
         _quiet()
         from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (slow import)
 
         self._calculator = AIMNet2Calculator(str(path), device=str(device))
-        self.name = entry.name
-        self.fingerprint = entry.fingerprint
+        self.name = name
+        self.fingerprint = fingerprint
         self.device = device
 
     @torch.inference_mode()
