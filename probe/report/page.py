@@ -77,12 +77,7 @@ def _coverage(screening: Screening) -> dict[str, Any]:
         _save_empty(screening, "coverage", NO_SCORES)
         return {"svg": None, "empty": NO_SCORES, "reliability": _reliability(bins), "data": None}
     found = coverage.curve(p, screening.listed.num_rows)
-    sheet = figures.figure(9.2, 3.4, layout="constrained")
-    axes = sheet.subplots(1, 2 if bins else 1, squeeze=False)[0]
-    coverage.draw_curve(axes[0], found, screening)
-    if bins:
-        coverage.draw_reliability(axes[1], bins)
-    figures.save(sheet, screening.inputs.figures, "coverage")
+    figures.save(_coverage_sheet(screening, found, bins), screening.inputs.figures, "coverage")
     alone = figures.figure(4.6, 3.4, layout="constrained")
     coverage.draw_curve(alone.subplots(), found, screening)
     accepted = screening.p[screening.accepted]
@@ -98,6 +93,17 @@ def _coverage(screening: Screening) -> dict[str, Any]:
             "total": found.n_conformers,
         },
     }
+
+
+def _coverage_sheet(
+    screening: Screening, found: coverage.Curve, bins: list[dict[str, Any]]
+) -> Figure:
+    sheet = figures.figure(9.2, 3.4, layout="constrained")
+    axes = sheet.subplots(1, 2 if bins else 1, squeeze=False)[0]
+    coverage.draw_curve(axes[0], found, screening)
+    if bins:
+        coverage.draw_reliability(axes[1], bins)
+    return sheet
 
 
 def _reliability(bins: list[dict[str, Any]]) -> Markup | None:
