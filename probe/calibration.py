@@ -17,7 +17,7 @@ from probe.score import BATCH
 
 
 def select(
-    labels: Labels, backbone: Backbone, cache: Path, batch_atoms: int
+    labels: Labels, backbone: Backbone, cache: Path, batch_atoms: int | None
 ) -> list[Sample | None]:
     """What ``backbone`` says of each label, from the cache, computing what it lacks.
 

@@ -19,6 +19,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
+BATCH_ATOMS = click.option(
+    "--batch-atoms", type=click.IntRange(1), help="Padded atoms at once [default: by the device]."
+)
+
+
 class Commands(click.Group):
     """A group whose commands end in one line and exit code 2 on what a user can mend."""
 
@@ -31,6 +36,11 @@ class Commands(click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}"
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "probe"
+            message = f"{error.format_message()} See `{command} --help`."
         click.echo(f"probe: error: {message}", err=True)
         raise click.exceptions.Exit(2)
 
@@ -159,9 +169,9 @@ def list_weights() -> None:
 @click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
 @click.option("--out", type=FILE, required=True, help="Where each conformer is in the cache.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+@BATCH_ATOMS
 def embed(
-    conformers: Path, backbone: str, cache: Path, out: Path, device: str, batch_atoms: int
+    conformers: Path, backbone: str, cache: Path, out: Path, device: str, batch_atoms: int | None
 ) -> None:
     """Put a shard's backbone energies and embeddings into the cache."""
     from probe import backbones
@@ -268,7 +278,7 @@ def _recipe_options(command: Any) -> Any:
 @click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
 @click.option("--out", type=FOLDER, required=True, help="Folder of the new checkpoint.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+@BATCH_ATOMS
 @_recipe_options
 def train(
     labels: Path,
@@ -277,7 +287,7 @@ def train(
     cache: Path,
     out: Path,
     device: str,
-    batch_atoms: int,
+    batch_atoms: int | None,
     **recipe: Any,
 ) -> None:
     """Fit PROBE to reference energies, from cached embeddings."""
@@ -305,7 +315,7 @@ def train(
 @click.option("--out", type=FOLDER, required=True, help="predictions.parquet, metrics.json.")
 @click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--batch-atoms", type=click.IntRange(1), default=1000, show_default=True)
+@BATCH_ATOMS
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json, too.")
 def evaluate(
     checkpoint: str,
@@ -313,7 +323,7 @@ def evaluate(
     out: Path,
     cache: Path,
     device: str,
-    batch_atoms: int,
+    batch_atoms: int | None,
     as_json: bool,
 ) -> None:
     """Compare a checkpoint's answers with reference energies.

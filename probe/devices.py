@@ -6,6 +6,10 @@ import torch
 
 from probe.errors import ProbeError
 
+BATCH_ATOMS = {"cpu": 1000, "cuda": 50_000}
+"""Padded atoms that a backbone takes at once. On two CPU cores this is the fastest of those measured;
+none was measured on a GPU, where too large a batch is halved until it fits."""
+
 
 def choose(device: str) -> torch.device:
     """``auto`` is CUDA where there is one, else the CPU; ``cpu`` and ``cuda`` are themselves.

@@ -28,7 +28,7 @@ class Embedding:
 
 
 def embed_shard(
-    conformers: Path, backbone: Backbone, cache_root: Path, out: Path, batch_atoms: int
+    conformers: Path, backbone: Backbone, cache_root: Path, out: Path, batch_atoms: int | None
 ) -> Embedding:
     """Make sure that the cache holds every conformer of ``conformers``; list where in ``out``.
 
@@ -58,10 +58,11 @@ def embed_shard(
 
 
 def ensure(
-    geometries: dict[str, Geometry], backbone: Backbone, cache_root: Path, batch_atoms: int
+    geometries: dict[str, Geometry], backbone: Backbone, cache_root: Path, batch_atoms: int | None
 ) -> tuple[pl.DataFrame, Embedding]:
     """Compute what the cache lacks of ``geometries`` (by conformer_id).
 
+    ``batch_atoms`` is the number of padded atoms in a batch, by default the device's.
     Returns a frame with the columns of ``tables.EMBEDDED`` in the order given, and the counts.
     """
     cache = Cache(cache_root, backbone.fingerprint, backbone.embedding_dim)
@@ -75,7 +76,8 @@ def ensure(
     parts = dict(zip(cached["conformer_id"], cached["part"], strict=True))
     n_cached = len(parts)
     missing = {name: geometries[name] for name in wanted if name not in parts}
-    for rows, failures in compute(missing, backbone, batch_atoms):
+    budget = batch_atoms or devices.BATCH_ATOMS[backbone.device.type]
+    for rows, failures in compute(missing, backbone, budget):
         refused |= failures
         if rows:
             part = cache.add(rows)
