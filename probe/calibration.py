@@ -9,11 +9,10 @@ import numpy as np
 from probe import embed, metrics, tables
 from probe.backbones import Backbone
 from probe.cache import Cache, Cached
-from probe.checkpoint import Checkpoint, Scored, batches
+from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
 from probe.labels import Labels
 from probe.network import Sample
-from probe.score import BATCH
 
 
 def select(
@@ -51,23 +50,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """Write predictions.parquet and metrics.json of ``checkpoint`` on ``labels`` to ``out``.
 
-    A label that the backbone cannot take has no prediction; metrics.json counts them as
-    ``n_refused``.
+    A label has no prediction where the backbone cannot take it, and no error where the
+    checkpoint has no reference shift for an element; metrics.json counts these as ``n_left_out``.
 
     Raises:
-        ProbeError: the backbone can take none of the labels.
+        ProbeError: that leaves no label.
     """
-    kept = [index for index, sample in enumerate(samples) if sample is not None]
-    if not kept:
-        raise ProbeError(f"{checkpoint.card['backbone']} can take none of the labelled conformers")
-    scored = _score([sample for sample in samples if sample is not None], checkpoint)
     shift = checkpoint.shift
+    kept = [(i, s) for i, s in enumerate(samples) if s is not None and shift.covers(s.numbers)]
+    if not kept:
+        raise ProbeError(
+            f"{checkpoint.card['backbone']} can take none of the labelled conformers, or the "
+            f"checkpoint has no reference shift for their elements"
+        )
+    scored = checkpoint.score([sample for _, sample in kept])
     rows = []
-    for index, answer in zip(kept, scored, strict=True):
-        geometry, sample = labels.geometries[index], samples[index]
-        assert sample is not None
+    for (index, sample), answer in zip(kept, scored, strict=True):
         difference = float(labels.energy_ev[index]) - sample.energy_ev
-        error = (difference - shift.of(geometry.numbers, geometry.charge)) * tables.KCAL_PER_EV
+        shifted = difference - shift.of(sample.numbers, labels.geometries[index].charge)
+        error = shifted * tables.KCAL_PER_EV
         rows.append(
             {
                 "conformer_id": labels.conformer_ids[index],
@@ -82,18 +83,8 @@ def evaluate(
         np.array([row["error_kcal"] for row in rows]),
         checkpoint.boundary_kcal,
     )
-    figures["n_refused"] = len(samples) - len(kept)
+    figures["n_left_out"] = len(samples) - len(kept)
     origin = {"checkpoint": checkpoint.card["name"], "labels_sha256": labels.sha256}
     tables.write(out / "predictions.parquet", rows, tables.PREDICTIONS, origin)
     tables.write_json(out / "metrics.json", {**origin, **figures})
     return figures
-
-
-def _score(samples: list[Sample], checkpoint: Checkpoint) -> list[Scored]:
-    """One answer per sample, in order; similar sizes are scored together."""
-    order = sorted(range(len(samples)), key=lambda index: len(samples[index].numbers))
-    answers: list[Scored | None] = [None] * len(samples)
-    for batch in batches(order, BATCH):
-        for index, answer in zip(batch, checkpoint.score([samples[i] for i in batch]), strict=True):
-            answers[index] = answer
-    return [answer for answer in answers if answer is not None]

@@ -5,11 +5,10 @@ normalisation, the members of the ensemble and the reference of the latent dista
 either is code.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +20,13 @@ from torch import Tensor
 from probe import card, tables
 from probe.errors import ProbeError
 from probe.network import Normalisation, Probe, Sample, state
+from probe.packing import packs
 from probe.reference import Shift
 
-Item = TypeVar("Item")
+COST_OF_ATOM = 64
+"""Memory that an atom takes in PROBE, in units of what a pair of atoms takes in its attention."""
+BATCH_COST = 2_000_000
+"""Of a batch, in the same units: its attention then takes at most 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,21 @@ class Checkpoint:
         """What takes the reference's energies to the backbone's scale."""
         return Shift(**self.card["shift"])
 
-    @torch.inference_mode()
     def score(self, samples: Sequence[Sample]) -> list[Scored]:
         """One answer per sample, in order: the members' mean, after calibration.
 
         The molecular embedding is the first member's, the importance the mean of all.
         """
+        order = sorted(range(len(samples)), key=lambda index: len(samples[index].numbers))
+        costs = [n * (n + COST_OF_ATOM) for n in (len(samples[i].numbers) for i in order)]
+        answers: dict[int, Scored] = {}
+        for start, stop in packs(costs, BATCH_COST):
+            batch = order[start:stop]
+            answers |= zip(batch, self._answers([samples[i] for i in batch]), strict=True)
+        return [answers[index] for index in range(len(samples))]
+
+    @torch.inference_mode()
+    def _answers(self, samples: Sequence[Sample]) -> list[Scored]:
         inputs = self.normalisation(samples)
         outputs = [member.eval()(inputs) for member in self.members]
         logits = torch.stack([torch.diff(output.logits, dim=-1)[:, 0] for output in outputs])
@@ -131,13 +143,6 @@ def load(name: str) -> Checkpoint:
             f"{path}: not the weights that its card describes ({tables.first_line(error)}); "
             f"restore the checkpoint or train it again"
         ) from error
-
-
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """``items`` in lists of at most ``size``."""
-    remaining = iter(items)
-    while batch := list(islice(remaining, size)):
-        yield batch
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

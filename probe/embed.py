@@ -13,6 +13,7 @@ import torch
 from probe import devices, tables
 from probe.backbones import Backbone, Evaluation, Geometry, refusal
 from probe.cache import PART_BYTES, Cache, Cached
+from probe.packing import packs
 
 PROGRESS_SECONDS = 10.0
 
@@ -122,18 +123,6 @@ def compute(
             rows, failures, held = [], {}, 0
     if rows or failures:
         yield rows, failures
-
-
-def packs(sizes: Sequence[int], batch_atoms: int) -> Iterator[tuple[int, int]]:
-    """Split ascending ``sizes`` into runs [start, stop) of at most ``batch_atoms`` padded atoms.
-
-    A conformer that alone is larger is a run of its own.
-    """
-    start = 0
-    for stop in range(1, len(sizes) + 1):
-        if stop == len(sizes) or (stop + 1 - start) * sizes[stop] > batch_atoms:
-            yield start, stop
-            start = stop
 
 
 def evaluate(

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+from rdkit import Chem, rdBase
 
 from probe import tables
 from probe.backbones import Geometry
 from probe.conformers import conformer_id, rounded
 from probe.errors import ProbeError
+from probe.library import parsed
 
 REQUIRED = ("smiles", "numbers", "positions", "charge", "energy_ev")
 
@@ -57,11 +59,18 @@ def read(path: Path) -> Labels:
         conformer_ids=tuple(
             conformer_id(g.numbers, g.positions, g.charge, g.multiplicity) for g in geometries
         ),
-        smiles=tuple(table["smiles"].to_pylist()),
+        smiles=tuple(canonical(text) for text in table["smiles"].to_pylist()),
         geometries=tuple(geometries),
         energy_ev=table["energy_ev"].to_numpy(),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def canonical(smiles: str) -> str:
+    """RDKit's canonical form: one molecule, one text. What RDKit cannot read stays as it is."""
+    with rdBase.BlockLogs():
+        molecule = parsed(smiles)
+    return smiles if molecule is None else str(Chem.MolToSmiles(molecule))
 
 
 def reserved(smiles: str) -> bool:

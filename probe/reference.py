@@ -1,10 +1,11 @@
 """The reference's scale: one linear shift per element between DFT and the backbone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from probe.errors import ProbeError
@@ -31,23 +32,30 @@ class Shift:
         symbols = (chemical_symbols[number] for number in numbers)
         return sum(self.per_element.get(s, 0.0) for s in symbols) + self.per_charge * charge
 
+    def covers(self, numbers: NDArray[np.integer]) -> bool:
+        """Whether every element of ``numbers`` was fitted."""
+        return all(chemical_symbols[number] in self.per_element for number in np.unique(numbers))
+
 
 def fit_shift(
     numbers: Sequence[NDArray[np.integer]],
     charges: Sequence[int],
     differences: NDArray[np.float64],
     min_molecules: int,
+    molecules: Sequence[str] | None = None,
 ) -> Shift:
     """Robust linear fit of ``differences`` [M] (reference less backbone, eV).
 
-    Elements in fewer than ``min_molecules`` of the M conformers are left out, with the
-    conformers that have them: their shift would be one molecule's error.
+    Elements in fewer than ``min_molecules`` are left out, with the conformers that have them:
+    their shift would be one molecule's error. ``molecules`` [M] says which conformers are of one
+    molecule; without it each is its own.
 
     Raises:
         ProbeError: that leaves no conformer.
     """
     counts = np.stack([np.bincount(n, minlength=len(chemical_symbols)) for n in numbers])
-    fitted, whole = _common(counts > 0, max(min_molecules, 1))
+    of = molecules or range(len(counts))
+    fitted, whole = _common(counts > 0, np.unique(of, return_inverse=True)[1], min_molecules)
     if not whole.any():
         raise ProbeError(
             f"no element occurs in {min_molecules} of the {len(counts)} labelled conformers that "
@@ -61,26 +69,30 @@ def fit_shift(
     return Shift(per_element, float(coefficients[-1]))
 
 
-def element_counts(numbers: Sequence[NDArray[np.integer]]) -> dict[str, int]:
-    """In how many of ``numbers`` each element occurs, by atomic number."""
-    seen: dict[str, int] = {}
-    for atoms in numbers:
-        for number in np.unique(atoms):
-            symbol = chemical_symbols[number]
-            seen[symbol] = seen.get(symbol, 0) + 1
-    return dict(sorted(seen.items(), key=lambda item: int(atomic_numbers[item[0]])))
+def element_counts(
+    numbers: Sequence[NDArray[np.integer]], molecules: Sequence[str]
+) -> dict[str, int]:
+    """In how many ``molecules`` [M] each element of ``numbers`` [M] occurs, by atomic number."""
+    pairs = zip(molecules, numbers, strict=True)
+    held = {(molecule, int(number)) for molecule, atoms in pairs for number in np.unique(atoms)}
+    counts = Counter(number for _, number in held)
+    return {chemical_symbols[number]: counts[number] for number in sorted(counts)}
 
 
 def _common(
-    has: NDArray[np.bool_], min_molecules: int
+    has: NDArray[np.bool_], molecule: NDArray[np.intp], min_molecules: int
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """Elements in at least ``min_molecules`` rows made of such elements only, and those rows.
+    """Elements in at least ``min_molecules`` that are made of such elements only, and their rows.
 
-    Leaving out the rows of one rare element can make another one rare.
+    ``has`` is [M, elements], ``molecule`` [M] the number of each row's molecule. Leaving out the
+    rows of one rare element can make another one rare.
     """
+    n_molecules = int(molecule.max()) + 1
     whole = np.ones(len(has), dtype=np.bool_)
     while True:
-        common = has[whole].sum(axis=0) >= min_molecules
+        held = np.zeros((n_molecules, has.shape[1]), dtype=np.bool_)
+        np.logical_or.at(held, molecule[whole], has[whole])
+        common = held.sum(axis=0) >= max(min_molecules, 1)
         kept: NDArray[np.bool_] = ~np.any(has[:, ~common], axis=1)
         if (kept == whole).all():
             return np.flatnonzero(common), whole

@@ -10,12 +10,9 @@ import polars as pl
 
 from probe import card, devices, tables
 from probe.cache import Cache
-from probe.checkpoint import Checkpoint, Scored, batches
+from probe.checkpoint import Checkpoint, Scored
 from probe.errors import ProbeError
 from probe.network import Sample
-
-BATCH = 256
-"""Conformers of similar size that PROBE sees at once."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,8 @@ def score_shard(
     """
     listing = _listing(shard)
     made = tables.provenance(shard.embedded)
+    if "fingerprint" not in made:
+        raise ProbeError(f"{shard.embedded}: not written by `probe embed`; embed the shard")
     card.require(checkpoint.card, made["fingerprint"], made["backbone"])
     on_device = checkpoint.to(devices.choose(device))
     cache = Cache(cache_root, made["fingerprint"], checkpoint.card["embedding_dim"])
@@ -90,13 +89,11 @@ def _scored(
                 f"{cache.folder / str(part)} does not hold conformer {lost[0]}, as it should; "
                 f"`snakemake --forcerun embed` finds or computes it again"
             )
-        entries.sort(key=lambda entry: len(entry.embedding))
-        samples = (
+        samples = [
             Sample(e.embedding, e.charges, np.array(numbers[e.conformer_id]), e.energy_ev)
             for e in entries
-        )
-        answers = (a for batch in batches(samples, BATCH) for a in checkpoint.score(batch))
-        for entry, answer in zip(entries, answers, strict=True):
+        ]
+        for entry, answer in zip(entries, checkpoint.score(samples), strict=True):
             yield entry.conformer_id, entry.energy_ev, answer
 
 

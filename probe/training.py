@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from torch import Tensor, nn
@@ -112,30 +113,42 @@ def train(
 def calibrated(final: Ensemble, held_out: "HeldOut") -> dict[str, Any]:
     """What the card says of the ensemble's scales, and of how good it is on held-out molecules.
 
-    The temperature is fitted to the answers that the figures are of: one number for all of them.
+    A fold's figures are of probabilities whose temperature was fitted to the other folds.
     """
-    unreliable = np.abs(held_out.error_kcal) > final.boundary_kcal
-    temperature = fit_temperature(held_out.logits, unreliable)
-    p = 1 / (1 + np.exp(-held_out.logits / temperature))
+    known = held_out.take(np.isfinite(held_out.error_kcal))
+    unreliable = np.abs(known.error_kcal) > final.boundary_kcal
+    p = np.zeros(len(unreliable))
+    for fold in np.unique(known.fold):
+        here = known.fold == fold
+        temperature = fit_temperature(known.logits[~here], unreliable[~here])
+        p[here] = expit(known.logits[here] / temperature)
     return {
         "boundary_kcal": final.boundary_kcal,
-        "temperature": temperature,
+        "temperature": fit_temperature(known.logits, unreliable),
         "latent_99": float(np.percentile(held_out.distance, 99)),
         "shift": asdict(final.shift),
         "held_out": {
             "protocol": "cross-validation by molecule",
-            **metrics.evaluate(p, held_out.error_kcal, final.boundary_kcal),
+            **metrics.evaluate(p, known.error_kcal, final.boundary_kcal),
         },
     }
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What ensembles that have not seen a conformer's molecule say of it, each [M]."""
+    """What ensembles that have not seen a conformer's molecule say of it, each [M].
+
+    The error is not a number where the fold's training part has too few molecules of an element.
+    """
 
     logits: NDArray[np.float64]
     error_kcal: NDArray[np.float64]
     distance: NDArray[np.float64]
+    fold: NDArray[np.float64]
+
+    def take(self, rows: NDArray[np.bool_]) -> "HeldOut":
+        """Only ``rows``."""
+        return HeldOut(*(values[rows] for values in vars(self).values()))
 
 
 def cross_validate(data: "_Data", inputs: Inputs, recipe: Recipe) -> HeldOut:
@@ -145,25 +158,31 @@ def cross_validate(data: "_Data", inputs: Inputs, recipe: Recipe) -> HeldOut:
     reference energy, is shared.
     """
     rows = np.arange(len(data.samples))
-    result = HeldOut(*(np.zeros(len(rows)) for _ in range(3)))
+    result = HeldOut(*(np.zeros(len(rows)) for _ in range(4)))
     folds = GroupKFold(recipe.folds, shuffle=True, random_state=recipe.seed)
     for number, (rest, fold) in enumerate(folds.split(rows, groups=data.smiles), start=1):
         ensemble = fit_ensemble(data, inputs, rest, recipe, f"fold {number} of {recipe.folds}")
         answers = [_answer(network, inputs, fold) for network in ensemble.networks]
         logits = torch.stack([torch.diff(answer.logits, dim=-1)[:, 0] for answer in answers])
         result.logits[fold] = logits.double().mean(dim=0).numpy()
-        result.error_kcal[fold] = data.error_kcal(fold, ensemble.shift)
+        errors = data.error_kcal(fold, ensemble.shift)
+        result.error_kcal[fold] = np.where(data.covered(fold, ensemble.shift), errors, np.nan)
         result.distance[fold] = latent_distance(
             answers[0].molecule, ensemble.latent_mean, ensemble.latent_whitening
         ).numpy()
+        result.fold[fold] = number
     return result
 
 
 def fit_ensemble(
     data: "_Data", inputs: Inputs, rows: NDArray[np.int64], recipe: Recipe, what: str
 ) -> Ensemble:
-    """``recipe.members`` networks on ``rows``, each with its own molecules for early stopping."""
+    """``recipe.members`` networks on ``rows``, each with its own molecules for early stopping.
+
+    Rows with an element that has too few molecules for a shift have no error and are left out.
+    """
     shift = data.shift(rows, recipe)
+    rows = rows[data.covered(rows, shift)]
     errors = np.abs(data.error_kcal(rows, shift))
     boundary = float(np.percentile(errors, recipe.boundary_percentile))
     target = torch.zeros(len(data.samples), dtype=torch.long)
@@ -204,9 +223,17 @@ class _Data:
         return difference
 
     def shift(self, rows: NDArray[np.int64], recipe: Recipe) -> Shift:
-        numbers = [self.samples[i].numbers for i in rows]
-        charges = self.charges[rows].tolist()
-        return fit_shift(numbers, charges, self.differences(rows), recipe.min_element_molecules)
+        return fit_shift(
+            [self.samples[i].numbers for i in rows],
+            self.charges[rows].tolist(),
+            self.differences(rows),
+            recipe.min_element_molecules,
+            self.smiles[rows].tolist(),
+        )
+
+    def covered(self, rows: NDArray[np.int64], shift: Shift) -> NDArray[np.bool_]:
+        """Whether ``shift`` knows every element, for each of ``rows``."""
+        return np.array([shift.covers(self.samples[i].numbers) for i in rows], dtype=np.bool_)
 
     def error_kcal(self, rows: NDArray[np.int64], shift: Shift) -> NDArray[np.float64]:
         shifts = [shift.of(self.samples[i].numbers, int(self.charges[i])) for i in rows]
@@ -219,7 +246,9 @@ class _Data:
         return {
             "embedding_dim": self.samples[0].embedding.shape[1],
             "charges": self.samples[0].charges is not None,
-            "elements": element_counts([sample.numbers for sample in self.samples]),
+            "elements": element_counts(
+                [sample.numbers for sample in self.samples], self.smiles.tolist()
+            ),
             "n_atoms": {"min": min(sizes), "max": max(sizes)},
         }
 

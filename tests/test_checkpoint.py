@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from probe import card as cards
 from probe import labels, tables, weights
-from probe.checkpoint import Checkpoint, batches, load, save_checkpoint
+from probe.checkpoint import Checkpoint, load, save_checkpoint
 from probe.errors import ProbeError
 from probe.network import Normalisation, Probe, Sample, parameters
 
@@ -148,13 +148,6 @@ class TestAnswers:
             offset = answer.embedding.astype(np.float64) - mean
             by_hand = np.sqrt(offset @ precision @ offset / 256)
             assert answer.latent_distance == pytest.approx(by_hand, rel=1e-4)
-
-
-@pytest.mark.parametrize(("count", "sizes"), [(0, []), (3, [3]), (4, [4]), (9, [4, 4, 1])], ids=str)
-def test_batches_hold_everything_once(count, sizes):
-    found = list(batches(range(count), 4))
-    assert [len(batch) for batch in found] == sizes
-    assert [item for batch in found for item in batch] == list(range(count))
 
 
 def edited(folder, **changes):

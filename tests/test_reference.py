@@ -111,6 +111,16 @@ class TestShift:
 
 
 def test_elements_are_counted_by_molecule_and_listed_by_atomic_number():
-    numbers = [np.array(n, np.uint8) for n in ([6, 1, 1, 1, 1], [8, 1, 1], [53, 53])]
-    counts = element_counts(numbers)
+    numbers = [np.array(n, np.uint8) for n in ([6, 1, 1, 1, 1], [8, 1, 1], [53, 53], [8, 1, 1])]
+    counts = element_counts(numbers, ["C", "O", "II", "O"])
     assert list(counts.items()) == [("H", 2), ("C", 1), ("O", 1), ("I", 1)]
+
+
+def test_conformers_of_one_molecule_do_not_make_its_element_common():
+    water, iodine = np.array([8, 1, 1], np.uint8), np.array([53, 53], np.uint8)
+    numbers, differences = [water] * 4 + [iodine] * 4, np.full(8, 0.3)
+    each_its_own = fit_shift(numbers, [0] * 8, differences, 4)
+    of_two = fit_shift(numbers, [0] * 8, differences, 4, ["a", "b", "c", "d"] + ["II"] * 4)
+    assert each_its_own.covers(iodine)
+    assert not of_two.covers(iodine)
+    assert of_two.covers(water)
