@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from probe import geometry, tables
 from probe.geometry import canonical_smiles
 from probe.library import Atoms, Record, Reject, Unusable, parsed, tidy
+from probe.molecules import connected
 
 MIN_DISTANCE = 0.5
 """Å; the shortest bond there is (H-H) has 0.74, so closer atoms are a damaged record."""
@@ -136,7 +137,7 @@ def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
     charge = charge or 0
     _check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
     if molecule is None:
-        bonded = _connected(atoms)
+        bonded = connected(atoms.numbers.tolist(), atoms.positions)
         note, smiles = _whole_note(bonded, options), _perceived(bonded, charge, multiplicity)
     else:
         note, smiles = _whole_note(molecule, options), canonical_smiles(molecule)
@@ -309,18 +310,6 @@ def _stated_smiles(atoms: Atoms) -> Chem.Mol | None:
         return None
     elements = sorted(atom.GetAtomicNum() for atom in Chem.AddHs(molecule).GetAtoms())
     return molecule if elements == sorted(atoms.numbers.tolist()) else None
-
-
-def _connected(atoms: Atoms) -> Chem.Mol:
-    """A molecule whose bonds, all of them single, come from the distances."""
-    molecule = Chem.RWMol()
-    for number in atoms.numbers.tolist():
-        molecule.AddAtom(Chem.Atom(number))
-    conformer = Chem.Conformer(len(atoms.numbers))
-    conformer.SetPositions(atoms.positions)
-    molecule.AddConformer(conformer)
-    rdDetermineBonds.DetermineConnectivity(molecule)
-    return molecule
 
 
 def _perceived(bonded: Chem.Mol, charge: int, multiplicity: int) -> str:

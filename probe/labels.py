@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
 from probe import tables
 from probe.backbones import Geometry
 from probe.conformers import conformer_id, rounded
 from probe.errors import ProbeError
-from probe.library import parsed
+from probe.molecules import of_smiles
 
 REQUIRED = ("smiles", "numbers", "positions", "charge", "energy_ev")
 
@@ -68,8 +68,7 @@ def read(path: Path) -> Labels:
 
 def canonical(smiles: str) -> str:
     """RDKit's canonical form: one molecule, one text. What RDKit cannot read stays as it is."""
-    with rdBase.BlockLogs():
-        molecule = parsed(smiles)
+    molecule = of_smiles(smiles)
     return smiles if molecule is None else str(Chem.MolToSmiles(molecule))
 
 

@@ -11,7 +11,7 @@ from rdkit import Chem
 
 from probe import tables
 from probe.library import tidy
-from probe.report.molecules import from_geometry, in_geometry_order
+from probe.molecules import from_geometry, in_geometry_order
 
 PROPERTIES = (
     "conformer_id",

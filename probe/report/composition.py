@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rdkit import Chem, rdBase
+from rdkit import Chem
 
 from probe import tables
 from probe.report.screening import Screening
@@ -34,12 +34,6 @@ def elements(screening: Screening) -> list[Element]:
             holds = present.setdefault(int(number), np.zeros(n, dtype=bool))
             holds[owner[flat == number]] = True
     return [_element(screening, number, present[number]) for number in sorted(present)]
-
-
-def molecule(smiles: str) -> Chem.Mol | None:
-    """The molecule that ``smiles`` writes, None if RDKit cannot read it."""
-    with rdBase.BlockLogs():
-        return Chem.MolFromSmiles(smiles)
 
 
 def _element(screening: Screening, number: int, holds: npt.NDArray[np.bool_]) -> Element:

@@ -11,8 +11,8 @@ from rdkit import Chem
 from rdkit.Chem import Descriptors, rdMolDescriptors
 from scipy import stats
 
+from probe.molecules import of_smiles
 from probe.report import figures
-from probe.report.composition import molecule
 from probe.report.screening import Floats, Screening
 
 MOLECULE_LIMIT = 100_000
@@ -176,7 +176,7 @@ def binned(x: Floats, p: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _values(smiles: str) -> list[float] | None:
-    mol = molecule(smiles)
+    mol = of_smiles(smiles)
     return None if mol is None else [float(compute(mol)) for compute in DESCRIPTORS.values()]
 
 

@@ -18,11 +18,11 @@ from probe.report import (
     composition,
     coverage,
     descriptors,
+    drawings,
     embedding_map,
     facts,
     figures,
     map_figures,
-    molecules,
 )
 from probe.report.composition import Element
 from probe.report.screening import Floats, Inputs, Rows, Screening, load
@@ -218,7 +218,7 @@ def _render(screening: Screening, elements: Sequence[Element], content: dict[str
         small_set=facts.small_set(screening.card),
         standard_error=facts.standard_error(screening.card),
         compared=facts.compared(screening),
-        worst=molecules.worst(screening),
+        worst=drawings.worst(screening),
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_digest=digest,

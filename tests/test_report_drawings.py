@@ -3,10 +3,10 @@
 import re
 
 import numpy as np
-import pytest
 from report_library import HOSTILE, conformer, library
 
-from probe.report import molecules, screening
+from probe.molecules import in_geometry_order
+from probe.report import drawings, screening
 
 
 def geometry(smiles):
@@ -18,48 +18,18 @@ def elements(mol):
     return [atom.GetAtomicNum() for atom in mol.GetAtoms()]
 
 
-@pytest.mark.parametrize(
-    "smiles",
-    ["CCO", "[NH3+]CC(=O)[O-]", "CN1CCCC1c1cccnc1", "C[Si](C)(C)C", "[H][H]", "N#N", "[He]"],
-)
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_atoms_come_in_the_order_of_the_geometry(smiles, shuffled):
-    smiles, numbers, positions = geometry(smiles)
-    order = np.arange(len(numbers))
-    if shuffled:
-        order = np.random.default_rng(7).permutation(order)
-    mol = molecules.in_geometry_order(smiles, [numbers[i] for i in order], positions[order])
-    assert elements(mol) == [numbers[i] for i in order]
-    for bond in mol.GetBonds():
-        ends = positions[order][[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]]
-        assert np.linalg.norm(ends[0] - ends[1]) < 2.1
-
-
-def test_the_order_of_rdkit_is_kept_where_it_fits():
-    smiles, numbers, positions = geometry("c1ccccc1")
-    mol = molecules.in_geometry_order(smiles, numbers, positions)
-    assert [atom.GetIdx() for atom in mol.GetAtoms()] == list(range(12))
-    assert mol.GetBondBetweenAtoms(0, 6) is not None  # first carbon, first hydrogen
-
-
-@pytest.mark.parametrize("other", ["COC", "CCCO", "not a SMILES"])
-def test_another_molecule_is_not_matched(other):
-    _, numbers, positions = geometry("CCO")
-    assert molecules.in_geometry_order(other, numbers, positions) is None
-
-
 def test_importance_of_hydrogens_goes_to_their_neighbour():
     smiles, numbers, positions = geometry("CO")  # C, O, three H on C, one H on O
-    mol = molecules.in_geometry_order(smiles, numbers, positions)
-    drawn, folded = molecules.heavy_importance(mol, np.array([0.1, 0.2, 0.1, 0.1, 0.1, 0.4]))
+    mol = in_geometry_order(smiles, numbers, positions)
+    drawn, folded = drawings.heavy_importance(mol, np.array([0.1, 0.2, 0.1, 0.1, 0.1, 0.4]))
     assert elements(drawn) == [6, 8]
     np.testing.assert_allclose(folded, [0.4, 0.6])
 
 
 def test_hydrogen_itself_keeps_its_own():
     smiles, numbers, positions = geometry("[H][H]")
-    mol = molecules.in_geometry_order(smiles, numbers, positions)
-    drawn, folded = molecules.heavy_importance(mol, np.array([0.25, 0.75]))
+    mol = in_geometry_order(smiles, numbers, positions)
+    drawn, folded = drawings.heavy_importance(mol, np.array([0.25, 0.75]))
     assert elements(drawn) == [1, 1]
     np.testing.assert_allclose(folded, [0.25, 0.75])
 
@@ -68,15 +38,15 @@ def test_worst_come_first_and_each_molecule_once(tmp_path):
     made = library()
     for row in made.conformers[:30]:
         row["molecule_id"] = "the same"
-    drawn = molecules.worst(screening.load(made.write(tmp_path)))
-    assert len(drawn) == molecules.N_WORST
+    drawn = drawings.worst(screening.load(made.write(tmp_path)))
+    assert len(drawn) == drawings.N_WORST
     assert drawn[0].name == HOSTILE
     assert [d.p for d in drawn] == sorted((d.p for d in drawn), reverse=True)
     assert [d.name for d in drawn].count("the same") == 1
 
 
 def test_every_drawing_is_coloured_and_hides_nothing(tmp_path):
-    for drawn in molecules.worst(screening.load(library().write(tmp_path))):
+    for drawn in drawings.worst(screening.load(library().write(tmp_path))):
         assert drawn.note == ""
         assert 0 < drawn.top_share <= 1
         depths = set(re.findall(r"#ED6B0C([0-9A-F]{2})", drawn.svg))
@@ -87,7 +57,7 @@ def test_every_drawing_is_coloured_and_hides_nothing(tmp_path):
 def worst_of_one(tmp_path, **changes):
     made = library(["CCO"])
     made.conformers[0] |= changes
-    (drawn,) = molecules.worst(screening.load(made.write(tmp_path)))
+    (drawn,) = drawings.worst(screening.load(made.write(tmp_path)))
     return drawn
 
 
@@ -113,6 +83,6 @@ def test_a_geometry_without_smiles_is_drawn_with_colours(tmp_path):
 def test_importance_of_the_wrong_length_is_not_used(tmp_path):
     made = library(["CCO"])
     made.scores[0]["importance"] = [0.5, 0.5]
-    (drawn,) = molecules.worst(screening.load(made.write(tmp_path)))
+    (drawn,) = drawings.worst(screening.load(made.write(tmp_path)))
     assert "no importance" in drawn.note
     assert drawn.top_share is None

@@ -10,18 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from markupsafe import Markup
-from rdkit import Chem, Geometry, rdBase
-from rdkit.Chem import rdDetermineBonds
+from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from probe import tables
-from probe.report.composition import molecule
+from probe.molecules import from_geometry, in_geometry_order, of_smiles
 from probe.report.screening import Floats, Screening
 
 N_WORST = 12
-BOND_SLACK = 1.3
-"""A bond is at most this many times the sum of the covalent radii."""
-MAX_BOND_ORDER_ITERATIONS = 200
 HIGHLIGHT = (0.93, 0.42, 0.05)
 SIZE = (300, 220)
 
@@ -74,38 +70,6 @@ def heavy_importance(mol: Chem.Mol, importance: Floats) -> tuple[Chem.Mol, Float
     return drawn, folded
 
 
-def in_geometry_order(smiles: str, numbers: list[int], positions: Floats) -> Chem.Mol | None:
-    """The molecule of ``smiles`` with hydrogens, its atoms in the order of the geometry.
-
-    Returns None if the SMILES is not the molecule of the geometry (``positions`` [N, 3], Å).
-    The order that RDKit gives the SMILES is kept wherever its bonds fit the distances; otherwise
-    the atoms are matched by element and connectivity.
-    """
-    mol = molecule(smiles)
-    if mol is None:
-        return None
-    mol = Chem.AddHs(mol)
-    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] == numbers and _bonds_fit(mol, positions):
-        return mol
-    if sorted(atom.GetAtomicNum() for atom in mol.GetAtoms()) != sorted(numbers):
-        return None
-    match = _skeleton(mol).GetSubstructMatch(_skeleton(_connected(numbers, positions)))
-    return Chem.RenumberAtoms(mol, list(match)) if match else None
-
-
-def from_geometry(numbers: list[int], positions: Floats, charge: int) -> Chem.Mol:
-    """A molecule for a geometry without SMILES: bond orders if RDKit finds them, else bonds."""
-    mol = _connected(numbers, positions)
-    ordered = Chem.Mol(mol)
-    try:
-        rdDetermineBonds.DetermineBondOrders(
-            ordered, charge=charge, maxIterations=MAX_BOND_ORDER_ITERATIONS
-        )
-    except (ValueError, RuntimeError):
-        return mol
-    return ordered
-
-
 def _worst_rows(screening: Screening) -> list[int]:
     """Rows by falling p_unreliable, the first of each molecule."""
     ids = screening.listed["conformer_id"]
@@ -142,7 +106,7 @@ def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, An
     importance = None if scored["importance"] is None else np.array(scored["importance"])
     if mol is None:
         note = "Not coloured: the atoms of the SMILES could not be matched to the geometry."
-        mol = molecule(smiles)
+        mol = of_smiles(smiles)
         importance = None
     elif importance is None or len(importance) != mol.GetNumAtoms():
         note, importance = "Not coloured: no importance was stored for each atom.", None
@@ -206,34 +170,3 @@ def _themed(svg: str) -> Markup:
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r"(<svg[^>]*?) width='\d+px' height='\d+px'", r"\1", svg, count=1)
     return Markup(svg.replace("<svg", "<svg aria-hidden='true'", 1))
-
-
-def _bonds_fit(mol: Chem.Mol, positions: Floats) -> bool:
-    """Whether every bond of ``mol`` is about a bond length long in ``positions``."""
-    table = Chem.GetPeriodicTable()
-    radii = np.array([table.GetRcovalent(atom.GetAtomicNum()) for atom in mol.GetAtoms()])
-    pairs = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], dtype=int)
-    first, second = pairs.reshape(-1, 2).T
-    lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
-    return bool((lengths <= BOND_SLACK * (radii[first] + radii[second])).all())
-
-
-def _connected(numbers: list[int], positions: Floats) -> Chem.Mol:
-    """Atoms and single bonds from the distances of a geometry."""
-    mol = Chem.RWMol()
-    conformer = Chem.Conformer(len(numbers))
-    for number, place in zip(numbers, positions, strict=True):
-        conformer.SetAtomPosition(mol.AddAtom(Chem.Atom(number)), Geometry.Point3D(*place))
-    mol.AddConformer(conformer)
-    rdDetermineBonds.DetermineConnectivity(mol)
-    return mol.GetMol()
-
-
-def _skeleton(mol: Chem.Mol) -> Chem.Mol:
-    """``mol`` reduced to elements and single bonds, so that two of them can be matched."""
-    bare = Chem.RWMol()
-    for atom in mol.GetAtoms():
-        bare.AddAtom(Chem.Atom(atom.GetAtomicNum()))
-    for bond in mol.GetBonds():
-        bare.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
-    return bare.GetMol()
