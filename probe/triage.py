@@ -75,7 +75,7 @@ def decide(scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.
     largest, farthest = card["n_atoms"]["max"], card["latent_99"]
     too_large = pl.col("n_atoms") > largest
     too_far = pl.col("latent_distance") > farthest
-    with_rare = scored.with_columns(rare=_rare_in(scored["numbers"], rare))
+    with_rare = scored.with_columns(rare=_rare_in(scored["numbers"], rare, policy))
     refused, has_rare = pl.col("refusal").is_not_null(), pl.col("rare") != ""
     size = pl.format("{} atoms, calibration has at most {}", "n_atoms", pl.lit(largest))
     latent = pl.format(
@@ -126,10 +126,12 @@ def _says(p: pl.Expr, *words: object) -> pl.Expr:
     return pl.format(f"p_unreliable {{}} {text}", p.round(3))
 
 
-def _rare_in(numbers: pl.Series, rare: Mapping[int, int]) -> pl.Series:
+def _rare_in(numbers: pl.Series, rare: Mapping[int, int], policy: Policy) -> pl.Series:
     """Per conformer, its elements with too few calibration molecules, in words; "" if none."""
+    needed = policy.min_element_molecules
     words = {
-        z: f"{chemical_symbols[z]} ({n} calibration molecules)" for z, n in rare.items() if z > 0
+        z: f"{chemical_symbols[z]} is in {n} calibration molecules, {needed} are needed"
+        for z, n in rare.items()
     }
     return pl.Series(
         ["; ".join(words[z] for z in sorted(set(row)) if z in words) for row in numbers],

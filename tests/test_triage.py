@@ -72,7 +72,10 @@ class TestOrderOfTheRules:
             self.STRICT, numbers=[33, 5, 33], n_atoms=40, latent_distance=9.0, p_unreliable=0.0
         )
         assert (row["verdict"], row["kind"]) == ("recompute", "element")
-        assert row["reason"] == "B (19 calibration molecules); As (4 calibration molecules)"
+        assert row["reason"] == (
+            "B is in 19 calibration molecules, 20 are needed; "
+            "As is in 4 calibration molecules, 20 are needed"
+        )
 
     def test_then_the_size_where_it_is_to_decide(self):
         row = one(self.STRICT, n_atoms=31, latent_distance=9.0, p_unreliable=0.0)
@@ -141,7 +144,7 @@ class TestCutoffs:
         assert rows["kind"].to_list() == ["reliable", "element", "reliable"]
 
     def test_an_element_that_the_card_does_not_name_has_no_molecules(self):
-        assert one(numbers=[14, 1])["reason"] == "Si (0 calibration molecules)"
+        assert one(numbers=[14, 1])["reason"] == "Si is in 0 calibration molecules, 20 are needed"
 
     def test_no_element_is_rare_where_none_is_demanded(self):
         assert rare_elements(CARD, 0) == {}
