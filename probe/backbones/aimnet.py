@@ -4,6 +4,7 @@ import copy
 import io
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,18 @@ class AIMNetBackbone:
     terms: tuple[str, ...] = ("network", "coulomb", "dispersion")
 
     def __init__(self, name: str, fingerprint: str, path: Path, device: torch.device) -> None:
-        _quiet()
-        from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (slow import)
-
-        self._calculator = AIMNet2Calculator(str(path), device=str(device))
         self.name = name
         self.fingerprint = fingerprint
         self.device = device
+        self._path = path
+
+    @cached_property
+    def _calculator(self) -> Any:  # noqa: ANN401 (aimnet has no types)
+        """Loaded when first needed: where the cache has every answer, it never is."""
+        _quiet()
+        from aimnet.calculators import AIMNet2Calculator  # noqa: PLC0415 (takes many seconds)
+
+        return AIMNet2Calculator(str(self._path), device=str(self.device))
 
     @torch.inference_mode()
     def evaluate(self, batch: Sequence[Geometry]) -> Evaluation:
