@@ -270,13 +270,15 @@ class TestTheShippedOne:
             - calibration_samples[i].energy_ev
             - shipped.shift.of(calibration.geometries[i].numbers, calibration.geometries[i].charge)
             for i in known
+            if shipped.shift.covers(calibration.geometries[i].numbers)
         ]
         median = np.median(np.abs(errors)) * tables.KCAL_PER_EV
         assert shipped.boundary_kcal == pytest.approx(median, abs=2e-4)
 
     def test_it_says_how_good_it_is_on_molecules_it_has_not_seen(self, shipped):
         held_out = shipped.card["held_out"]
-        assert held_out["n"] == shipped.card["training"]["n_conformers"]
+        n_conformers = shipped.card["training"]["n_conformers"]
+        assert 0.9 * n_conformers < held_out["n"] <= n_conformers
         assert held_out["boundary_kcal"] == shipped.boundary_kcal
         assert 0.5 < held_out["auroc"] < 1
         assert held_out["accuracy"] > held_out["majority_accuracy"]
