@@ -164,7 +164,7 @@ class TestOutputs:
         assert "closed shells" in rows["ethyl radical"]["reason"]
         assert rows["ethyl radical"]["multiplicity"] == 2
         assert "element Fe" in rows["iron"]["reason"]
-        assert rows["tetramethylsilane"]["reason"].startswith("Si (")
+        assert rows["tetramethylsilane"]["reason"].startswith("Si is in ")
         refused = {name for name, row in rows.items() if row["energy_ev"] is None}
         assert refused == {"ethyl radical", "iron"}
         for name in refused | {"tetramethylsilane"}:
