@@ -36,7 +36,8 @@ def triage_library(folder: Path, card: Mapping[str, Any], policy: Policy) -> dic
     """Split the screened library in ``folder`` into lists there, and count.
 
     ``folder`` holds plan.json and the shards of conformers/, rejects/ and scores/; it gets
-    accept, recompute and rejected tables, recompute.sdf and summary.json.
+    accept, recompute and rejected tables, recompute.sdf and summary.json. Shards of an earlier
+    plan are removed.
 
     Returns the summary.
 
@@ -60,6 +61,7 @@ def triage_library(folder: Path, card: Mapping[str, Any], policy: Policy) -> dic
     tables.write(folder / "rejected.parquet", rejected.to_arrow(), tables.REJECTED, record)
     sdf.write(decided.filter(pl.col("verdict") == "recompute"), folder / "recompute.sdf")
     tables.write_json(folder / "summary.json", summary)
+    _remove_stale(plan, folder)
     return summary
 
 
@@ -119,6 +121,13 @@ def rare_elements(card: Mapping[str, Any], least: int) -> dict[int, int]:
     known: Mapping[str, int] = card["elements"]
     counts = {z: known.get(symbol, 0) for z, symbol in enumerate(chemical_symbols)}
     return {z: n for z, n in counts.items() if n < least}
+
+
+def _remove_stale(plan: planning.Plan, folder: Path) -> None:
+    """Remove the shards of an earlier plan, which nothing reads but a glob would find."""
+    for stage in ("conformers", "rejects", "embedded", "scores"):
+        for path in set((folder / stage).glob("*.parquet")) - set(plan.files(folder / stage)):
+            path.unlink(missing_ok=True)
 
 
 def _says(p: pl.Expr, *words: object) -> pl.Expr:

@@ -321,6 +321,14 @@ class TestALibrary:
         assert library.triage(policy)["n_accept"] == 1
         assert library.triage(Policy(accept_confidence=0.8))["n_accept"] == 2
 
+    def test_shards_of_an_earlier_plan_are_removed(self, library):
+        stale = [library.folder / stage / "00002.parquet" for stage in ("conformers", "scores")]
+        for path in stale:
+            path.write_bytes((path.parent / "00001.parquet").read_bytes())
+        assert library.triage()["n_conformers"] == 4
+        assert not any(path.exists() for path in stale)
+        assert (library.folder / "conformers" / "00001.parquet").exists()
+
     def test_twice_the_same_gives_the_same_bytes(self, library):
         library.triage()
         before = [(library.folder / name).read_bytes() for name in OUTPUTS]
