@@ -8,9 +8,11 @@ from probe import config as checks
 from probe.errors import ProbeError
 
 # The `probe` of the Python that runs Snakemake serves the jobs, unless an environment that the
-# job activates brings its own.
+# job activates brings its own. Threads that wait do so asleep: on a shared node, spinning ones
+# take the cores from those that work.
 os.environ.update(
-    PATH=os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
+    PATH=os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)]),
+    OMP_WAIT_POLICY="PASSIVE",
 )
 
 try:
