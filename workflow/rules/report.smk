@@ -41,7 +41,6 @@ rule report:
         "benchmarks/{library}/report.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 2
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 120 * attempt,
