@@ -29,20 +29,21 @@ def copy(root):
 
 def environment(root):
     """What a shell with the activated environment has; the copy's code, this machine's weights."""
-    return os.environ | {
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    return kept | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(root),
         "PROBE_WEIGHTS": str(weights.folder()),
     }
 
 
-def snakemake(root, *arguments):
+def snakemake(root, *arguments, **variables):
     """Run snakemake in the copy at ``root``; standard error comes with the output."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
         check=False,
         cwd=root,
-        env=environment(root),
+        env=environment(root) | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
