@@ -51,7 +51,8 @@ def evaluate(
     """Write predictions.parquet and metrics.json of ``checkpoint`` on ``labels`` to ``out``.
 
     A label has no prediction where the backbone cannot take it, and no error where the
-    checkpoint has no reference shift for an element; metrics.json counts these as ``n_left_out``.
+    checkpoint has no reference shift for an element; metrics.json counts these as ``n_left_out``,
+    and says in ``trained_on`` whether the labels are those that the checkpoint was fitted to.
 
     Raises:
         ProbeError: that leaves no label.
@@ -85,6 +86,15 @@ def evaluate(
     )
     figures["n_left_out"] = len(samples) - len(kept)
     origin = {"checkpoint": checkpoint.card["name"], "labels_sha256": labels.sha256}
+    figures["trained_on"] = labels.sha256 == checkpoint.card.get("training", {}).get(
+        "labels_sha256"
+    )
+    if figures["trained_on"]:
+        print(
+            "evaluate: the checkpoint was trained on these labels; its held-out figures are in "
+            "its card, these flatter it",
+            file=sys.stderr,
+        )
     tables.write(out / "predictions.parquet", rows, tables.PREDICTIONS, origin)
     tables.write_json(out / "metrics.json", {**origin, **figures})
     return figures

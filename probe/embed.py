@@ -77,6 +77,9 @@ def ensure(
     parts = dict(zip(cached["conformer_id"], cached["part"], strict=True))
     n_cached = len(parts)
     missing = {name: geometries[name] for name in wanted if name not in parts}
+    if missing:
+        remedy = "choose another cache in the configuration, or with --cache"
+        tables.require_writable(cache.folder, remedy)
     budget = batch_atoms or devices.BATCH_ATOMS[backbone.device.type]
     for rows, failures in compute(missing, backbone, budget):
         refused |= failures

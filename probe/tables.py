@@ -249,6 +249,20 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def require_writable(folder: Path, remedy: str) -> None:
+    """Make ``folder`` and try it, before anything is computed or fetched for it.
+
+    Raises:
+        ProbeError: it cannot be written to; ``remedy`` says what to do.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ProbeError(f"{folder}: cannot be written to ({error.strerror}); {remedy}") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -144,7 +144,11 @@ def fetch(
             return _located(target, wanted, "cached")
         except ProbeError as error:
             said.append(str(error))
-    for source, get in _sources(wanted, target.parent, offline=offline, local=local):
+    sources = _sources(wanted, target.parent, offline=offline, local=local)
+    if sources and local is None:  # a download is not started in vain
+        remedy = "set PROBE_WEIGHTS to a folder for the weights that can be"
+        tables.require_writable(target.parent, remedy)
+    for source, get in sources:
         try:
             _store(get(), wanted, target)
         except ProbeError as error:

@@ -145,6 +145,13 @@ class TestEvaluate:
         assert (figures["n_left_out"], figures["n"]) == (2, len(samples) - 2)
         assert predictions["conformer_id"].to_list() == list(labels.conformer_ids[1:-1])
 
+    def test_labels_that_it_was_trained_on_are_called_so(self, shipped, some, tmp_path, capsys):
+        labels, samples = some
+        card = {**shipped.card, "training": {"labels_sha256": labels.sha256}}
+        figures = evaluate(replace(shipped, card=card), labels, samples, tmp_path)
+        assert figures["trained_on"] is True
+        assert "trained on these labels" in capsys.readouterr().err
+
     def test_a_set_that_is_refused_whole_is_an_error(self, shipped, some, tmp_path):
         labels, samples = some
         with pytest.raises(ProbeError, match="can take none of the labelled"):
@@ -170,6 +177,7 @@ def test_the_command_writes_both_files(label_file, tmp_path, calibration):
     metrics = tables.read_json(out / "metrics.json")
     assert (metrics["n"], metrics["n_left_out"]) == (5, 1)
     assert metrics["labels_sha256"] == read(labels).sha256
+    assert metrics["trained_on"] is False
     predictions = tables.frame(out / "predictions.parquet", tables.PREDICTIONS)
     assert predictions["conformer_id"].to_list() == [
         calibration.conformer_ids[i] for i in (1, 2, 3, 50, 60)

@@ -88,6 +88,15 @@ def write_shard(path, geometries):
     return path
 
 
+def test_a_cache_that_cannot_be_written_is_known_before_anything_is_computed(
+    backbone, geometries, tmp_path
+):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ProbeError, match=r"file.*cannot be written to .*another cache"):
+        ensure(geometries, backbone, tmp_path / "file", 60)
+    assert backbone.n_evaluated == 0
+
+
 class TestOnce:
     def test_every_conformer_is_computed_and_listed_in_order(self, backbone, geometries, tmp_path):
         listing, result = ensure(geometries, backbone, tmp_path, 60)
@@ -240,7 +249,7 @@ class TestRefusals:
         listing, result = ensure({"clash": self.CLASH}, backbone, tmp_path, 1000)
         assert result == embed.Embedding(1, 0, 0, 1)
         assert listing["part"].to_list() == [None]
-        assert list(tmp_path.iterdir()) == []
+        assert not list(tmp_path.rglob("*.parquet"))
 
     def test_features_beyond_half_precision_are_refused(self, aimnet, geometries, tmp_path):
         class Loud(Watched):

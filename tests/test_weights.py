@@ -254,6 +254,11 @@ class TestLocalFile:
         with pytest.raises(ProbeError, match=r"cannot write .*file/weights.*set PROBE_WEIGHTS"):
             weights.fetch(wanted, tmp_path / "file" / "weights", local=aimnet_file)
 
+    def test_a_folder_that_cannot_be_is_known_before_a_download(self, tmp_path, wanted):
+        (tmp_path / "file").touch()
+        with pytest.raises(ProbeError, match=r"^\S*file: cannot be written to .*set PROBE_WEIGHTS"):
+            weights.fetch(wanted, tmp_path / "file")
+
     def test_a_disk_that_is_full_leaves_nothing_half_written(self, tmp_path, aimnet_file, wanted):
         before = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
