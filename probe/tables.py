@@ -250,14 +250,16 @@ def first_line(error: BaseException) -> str:
 
 
 def require_writable(folder: Path, remedy: str) -> None:
-    """Make ``folder`` and try it, before anything is computed or fetched for it.
+    """Try ``folder``, before anything is computed or fetched for it; nothing is left there.
+
+    Of a folder that is yet to be made, what it would be made in is tried.
 
     Raises:
         ProbeError: it cannot be written to; ``remedy`` says what to do.
     """
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
         raise ProbeError(f"{folder}: cannot be written to ({error.strerror}); {remedy}") from error
