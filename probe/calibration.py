@@ -1,10 +1,13 @@
 """A labelled set as PROBE sees it, and a checkpoint's figures on one."""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from probe import embed, metrics, tables
 from probe.backbones import Backbone
@@ -13,6 +16,79 @@ from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
 from probe.labels import Labels
 from probe.network import Sample
+from probe.reference import Shift, element_counts, fit_shift
+
+Rows = NDArray[np.int64]
+"""Numbers of conformers in a labelled set."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """M conformers with the backbone's answer and the reference energy; rows are 0..M-1.
+
+    ``smiles`` [M] is the molecule, by which splits are grouped; ``charges`` [M] in e;
+    ``energy_ev`` [M] is the reference's, on its own scale.
+    """
+
+    samples: Sequence[Sample]
+    smiles: NDArray[np.str_]
+    charges: NDArray[np.int64]
+    energy_ev: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, labels: Labels, samples: Sequence[Sample | None], kept: Sequence[int] | None = None
+    ) -> "Labelled":
+        """Those ``labels`` (or their rows ``kept``) that the backbone can take."""
+        candidates = range(len(labels)) if kept is None else kept
+        rows = [i for i in candidates if samples[i] is not None]
+        return cls(
+            [sample for i in rows if (sample := samples[i]) is not None],
+            np.array([labels.smiles[i] for i in rows]),
+            np.array([labels.geometries[i].charge for i in rows], dtype=np.int64),
+            labels.energy_ev[rows],
+        )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def differences(self, rows: Rows) -> NDArray[np.float64]:
+        """Reference less backbone of ``rows``, eV."""
+        backbone = np.array([self.samples[i].energy_ev for i in rows])
+        difference: NDArray[np.float64] = self.energy_ev[rows] - backbone
+        return difference
+
+    def shift(self, rows: Rows, min_molecules: int) -> Shift:
+        """The linear shift per element, fitted to ``rows``: the training part's."""
+        return fit_shift(
+            [self.samples[i].numbers for i in rows],
+            self.charges[rows].tolist(),
+            self.differences(rows),
+            min_molecules,
+            self.smiles[rows].tolist(),
+        )
+
+    def covered(self, rows: Rows, shift: Shift) -> NDArray[np.bool_]:
+        """Whether ``shift`` knows every element, for each of ``rows``."""
+        return np.array([shift.covers(self.samples[i].numbers) for i in rows], dtype=np.bool_)
+
+    def error_kcal(self, rows: Rows, shift: Shift) -> NDArray[np.float64]:
+        """Signed error of ``rows``: reference less ``shift`` less backbone."""
+        shifts = [shift.of(self.samples[i].numbers, int(self.charges[i])) for i in rows]
+        errors: NDArray[np.float64] = self.differences(rows) - np.array(shifts)
+        return errors * tables.KCAL_PER_EV
+
+    def domain(self) -> dict[str, Any]:
+        """What the card says of the calibration set: its shape and its reach."""
+        sizes = [len(sample.numbers) for sample in self.samples]
+        return {
+            "embedding_dim": self.samples[0].embedding.shape[1],
+            "charges": self.samples[0].charges is not None,
+            "elements": element_counts(
+                [sample.numbers for sample in self.samples], self.smiles.tolist()
+            ),
+            "n_atoms": {"min": min(sizes), "max": max(sizes)},
+        }
 
 
 def select(

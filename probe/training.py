@@ -20,13 +20,13 @@ from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from torch import Tensor, nn
 
 from probe import __version__, metrics
+from probe.calibration import Labelled
 from probe.card import FORMAT_VERSION
 from probe.checkpoint import Checkpoint, latent_distance
 from probe.errors import ProbeError
 from probe.labels import Labels, reserved
 from probe.network import Inputs, Normalisation, Outputs, Probe, Sample
-from probe.reference import Shift, element_counts, fit_shift
-from probe.tables import KCAL_PER_EV
+from probe.reference import Shift
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,7 @@ def train(
         ProbeError: too few molecules are left to hold any out.
     """
     kept = [i for i, s in enumerate(samples) if s and not reserved(labels.smiles[i])]
-    data = _Data(
-        [sample for i in kept if (sample := samples[i])],
-        np.array([labels.smiles[i] for i in kept]),
-        np.array([labels.geometries[i].charge for i in kept]),
-        labels.energy_ev[kept],
-    )
+    data = Labelled.of(labels, samples, kept)
     n_molecules = len(set(data.smiles.tolist()))
     if n_molecules < 2 * recipe.folds:
         raise ProbeError(
@@ -151,7 +146,7 @@ class HeldOut:
         return HeldOut(*(values[rows] for values in vars(self).values()))
 
 
-def cross_validate(data: "_Data", inputs: Inputs, recipe: Recipe) -> HeldOut:
+def cross_validate(data: Labelled, inputs: Inputs, recipe: Recipe) -> HeldOut:
     """Held-out answers for every conformer, in order; folds are of molecules.
 
     Shift and boundary are each training part's own. Only the standardisation, which sees no
@@ -175,13 +170,13 @@ def cross_validate(data: "_Data", inputs: Inputs, recipe: Recipe) -> HeldOut:
 
 
 def fit_ensemble(
-    data: "_Data", inputs: Inputs, rows: NDArray[np.int64], recipe: Recipe, what: str
+    data: Labelled, inputs: Inputs, rows: NDArray[np.int64], recipe: Recipe, what: str
 ) -> Ensemble:
     """``recipe.members`` networks on ``rows``, each with its own molecules for early stopping.
 
     Rows with an element that has too few molecules for a shift have no error and are left out.
     """
-    shift = data.shift(rows, recipe)
+    shift = data.shift(rows, recipe.min_element_molecules)
     rows = rows[data.covered(rows, shift)]
     errors = np.abs(data.error_kcal(rows, shift))
     boundary = float(np.percentile(errors, recipe.boundary_percentile))
@@ -207,50 +202,6 @@ def fit_ensemble(
         torch.from_numpy(covariance.location_).float(),
         torch.from_numpy(np.linalg.cholesky(covariance.precision_)).float().contiguous(),
     )
-
-
-@dataclass(frozen=True)
-class _Data:
-    samples: Sequence[Sample]
-    smiles: NDArray[np.str_]
-    charges: NDArray[np.int64]
-    energy_ev: NDArray[np.float64]  # the reference's
-
-    def differences(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Reference less backbone, eV."""
-        backbone = np.array([self.samples[i].energy_ev for i in rows])
-        difference: NDArray[np.float64] = self.energy_ev[rows] - backbone
-        return difference
-
-    def shift(self, rows: NDArray[np.int64], recipe: Recipe) -> Shift:
-        return fit_shift(
-            [self.samples[i].numbers for i in rows],
-            self.charges[rows].tolist(),
-            self.differences(rows),
-            recipe.min_element_molecules,
-            self.smiles[rows].tolist(),
-        )
-
-    def covered(self, rows: NDArray[np.int64], shift: Shift) -> NDArray[np.bool_]:
-        """Whether ``shift`` knows every element, for each of ``rows``."""
-        return np.array([shift.covers(self.samples[i].numbers) for i in rows], dtype=np.bool_)
-
-    def error_kcal(self, rows: NDArray[np.int64], shift: Shift) -> NDArray[np.float64]:
-        shifts = [shift.of(self.samples[i].numbers, int(self.charges[i])) for i in rows]
-        errors: NDArray[np.float64] = (self.differences(rows) - np.array(shifts)) * KCAL_PER_EV
-        return errors
-
-    def domain(self) -> dict[str, Any]:
-        """What the card says of the calibration set: its shape and its reach."""
-        sizes = [len(sample.numbers) for sample in self.samples]
-        return {
-            "embedding_dim": self.samples[0].embedding.shape[1],
-            "charges": self.samples[0].charges is not None,
-            "elements": element_counts(
-                [sample.numbers for sample in self.samples], self.smiles.tolist()
-            ),
-            "n_atoms": {"min": min(sizes), "max": max(sizes)},
-        }
 
 
 def fit(

@@ -9,6 +9,7 @@ import torch
 
 from probe import training
 from probe.backbones import Geometry
+from probe.calibration import Labelled
 from probe.card import CARD, WEIGHTS
 from probe.checkpoint import save_checkpoint
 from probe.errors import ProbeError
@@ -77,7 +78,7 @@ def data(made):
     """The labels as training holds them, and as the network sees them."""
     labels, samples = made
     energies = labels.energy_ev.copy()
-    held = training._Data(samples, np.array(labels.smiles), np.zeros(len(labels), int), energies)
+    held = Labelled(samples, np.array(labels.smiles), np.zeros(len(labels), int), energies)
     return held, Normalisation(WIDTH).fit(samples)(samples)
 
 
