@@ -258,6 +258,53 @@ def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: A
     click.echo(f"{out}")
 
 
+@main.command()
+@click.option("--in", "path", type=FILE, required=True, help="Conformers or molecules.")
+@click.option("--out", type=FILE, required=True, help="The labels, a Parquet file.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--budget-hours", type=click.FloatRange(0), help="Start nothing new after that.")
+@click.option("--with-reserved", is_flag=True, help="Label molecules reserved for testing, too.")
+@click.option("--tight", is_flag=True, help="Finer grid and tighter SCF; many times dearer.")
+@click.option("--smiles-column", default="smiles", show_default=True)
+@click.option("--name-column", default=None, help="Column or SD property that names a molecule.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Of the 3D embedding.")
+def label(
+    path: Path,
+    out: Path,
+    jobs: int,
+    budget_hours: float | None,
+    with_reserved: bool,
+    tight: bool,
+    **options: Any,
+) -> None:
+    """Compute reference energies with DFT: labels to train on.
+
+    A run that was stopped goes on where it was when it is called again.
+
+    \b
+    Examples:
+      probe label --in molecules.smi --out labels.parquet --jobs 2
+      probe label --in results/demo/recompute.sdf --out labels.parquet --budget-hours 8
+    """
+    from probe import dft
+    from probe import label as labelling
+    from probe.conformers import Options
+
+    done = labelling.label(
+        path,
+        out,
+        Options(**options),
+        jobs=jobs,
+        budget_hours=budget_hours,
+        with_reserved=with_reserved,
+        settings=dft.TIGHT if tight else dft.Settings(),
+    )
+    click.echo(
+        f"{out}: {done.n_labelled} labelled, {done.n_unconverged} not converged, "
+        f"{done.n_left} left"
+    )
+
+
 def _recipe_options(command: Any) -> Any:
     """One option for each setting of the training recipe, except those nobody changes."""
     for option in (

@@ -67,6 +67,11 @@ def conformer(record: Record, options: Options) -> Row | Reject:
         return Reject(record.source, tidy(reason), record.name)
 
 
+def is_flat(record: Record) -> bool:
+    """Whether ``record`` has no coordinates in space, so that ingest builds them."""
+    return not isinstance(record.molecule, Atoms) and _is_flat(record.molecule)
+
+
 def rounded(positions: ArrayLike) -> NDArray[np.float64]:
     """``positions`` (any shape, Å) rounded to 1e-4 Å, without negative zeros."""
     return _units(positions) / 1e4 + 0.0

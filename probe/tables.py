@@ -103,6 +103,22 @@ LABELS = pa.schema(
 )
 """Reference energies (resources/calibration); further columns are kept as they are."""
 
+REFERENCES = pa.schema(
+    [
+        ("conformer_id", _string),
+        *LABELS,
+        ("e_scf_hartree", _f64),
+        ("e_d3_hartree", _f64),
+        ("e_srb_hartree", _f64),
+        ("gap_ev", _f64),
+        ("nao", pa.int32()),
+        ("dft_seconds", _f32),
+        ("converged", pa.bool_()),  # where it is not, every energy is null
+        ("remedy", _string),  # what made the SCF converge; empty if nothing was needed
+    ]
+)
+"""What `probe label` writes: labels with the parts of their energies."""
+
 PREDICTIONS = pa.schema(
     [
         ("conformer_id", _string),
