@@ -6,6 +6,8 @@ Nothing slow is imported before a subcommand that needs it runs.
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,31 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 BATCH_ATOMS = click.option(
     "--batch-atoms", type=click.IntRange(1), help="Padded atoms at once [default: by the device]."
 )
+
+
+def _ingest_options(
+    charge_tag: str | None = None, multiplicity_tag: str | None = None
+) -> Callable[[Any], Any]:
+    """One option for each setting of how records become conformers."""
+
+    def choice(name: str, choices: tuple[str, ...], text: str) -> Any:
+        kind = click.Choice(choices)
+        return click.option(name, type=kind, default=choices[0], show_default=True, help=text)
+
+    def text(name: str, default: str | None, text: str) -> Any:
+        return click.option(name, default=default, show_default=True, help=text)
+
+    options = (
+        click.option("--seed", type=int, default=42, show_default=True, help="Of embedding."),
+        choice("--forcefield", ("mmff94", "uff", "none"), "Clean-up of embedded geometries."),
+        choice("--mixtures", ("largest", "keep", "reject"), "What to do with salts and mixtures."),
+        choice("--flat-records", ("embed", "reject"), "What to do with 2D records of an SD file."),
+        text("--smiles-column", "smiles", "Column of the SMILES."),
+        text("--name-column", None, "Column or SD property that names a molecule."),
+        text("--charge-tag", charge_tag, "Property that states the total charge."),
+        text("--multiplicity-tag", multiplicity_tag, "Property that states 2S + 1."),
+    )
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 class Commands(click.Group):
@@ -79,32 +106,7 @@ def plan(library: Path, name: str | None, shard_size: int, out: Path) -> None:
 @click.option("--conformers", type=FILE, required=True, help="Output: what was ingested.")
 @click.option("--rejected", type=FILE, required=True, help="Output: what was not, and why.")
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--seed", type=int, default=42, show_default=True, help="Of the 3D embedding.")
-@click.option(
-    "--forcefield",
-    type=click.Choice(["mmff94", "uff", "none"]),
-    default="mmff94",
-    show_default=True,
-    help="Clean-up of embedded geometries.",
-)
-@click.option(
-    "--mixtures",
-    type=click.Choice(["largest", "keep", "reject"]),
-    default="largest",
-    show_default=True,
-    help="What to do with salts and mixtures.",
-)
-@click.option(
-    "--flat-records",
-    type=click.Choice(["embed", "reject"]),
-    default="embed",
-    show_default=True,
-    help="What to do with 2D records of an SD file.",
-)
-@click.option("--smiles-column", default="smiles", show_default=True)
-@click.option("--name-column", default=None, help="Column or SD property that names a molecule.")
-@click.option("--charge-tag", default=None, help="Property that states the total charge.")
-@click.option("--multiplicity-tag", default=None, help="Property that states 2S + 1.")
+@_ingest_options()
 def ingest(
     plan_file: Path, shard: int, conformers: Path, rejected: Path, jobs: int, **options: Any
 ) -> None:
@@ -265,9 +267,7 @@ def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: A
 @click.option("--budget-hours", type=click.FloatRange(0), help="Start nothing new after that.")
 @click.option("--with-reserved", is_flag=True, help="Label molecules reserved for testing, too.")
 @click.option("--tight", is_flag=True, help="Finer grid and tighter SCF; many times dearer.")
-@click.option("--smiles-column", default="smiles", show_default=True)
-@click.option("--name-column", default=None, help="Column or SD property that names a molecule.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Of the 3D embedding.")
+@_ingest_options("charge", "multiplicity")
 def label(
     path: Path,
     out: Path,
