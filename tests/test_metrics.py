@@ -171,3 +171,67 @@ class TestRefusals:
     def test_nothing_is_not_a_set(self):
         with pytest.raises(ValueError, match="at least one"):
             metrics.evaluate(np.array([]), np.array([]), 1.0)
+
+
+class TestSides:
+    def test_the_errors_on_either_side_of_a_cutoff(self):
+        by_cutoff = {row["cutoff"]: row for row in metrics.sides(P, ERROR)}
+        assert by_cutoff[0.7] == {
+            **{"cutoff": 0.7, "n_reliable": 2, "n_unreliable": 2},
+            "error_reliable_kcal": pytest.approx((0.1 + 2.0) / 2),
+            "error_unreliable_kcal": pytest.approx((0.5 + 5.0) / 2),
+        }
+
+    def test_a_side_with_nothing_on_it_has_no_error(self):
+        row = metrics.sides(P, ERROR, [0.95])[0]
+        assert (row["n_unreliable"], row["error_unreliable_kcal"]) == (0, None)
+
+
+class TestByMagnitude:
+    def test_each_error_is_in_one_bin_and_right_or_wrong(self):
+        rows = metrics.by_magnitude(P, ERROR, 1.0)
+        assert {(row["low"], row["high"]): (row["n"], row["accuracy"]) for row in rows} == {
+            (0.0, 0.25): (1, 1.0),
+            (0.25, 0.5): (2, 0.5),  # 0.3 is called reliable, 0.5 is not
+            (0.5, 0.75): (0, None),
+            (0.75, 1.0): (0, None),
+            (1.0, 1.25): (0, None),
+            (1.25, 1.5): (0, None),
+            (1.5, 2.0): (1, 0.0),
+            (2.0, 3.0): (0, None),
+            (3.0, None): (1, 1.0),
+        }
+
+    def test_an_error_of_nothing_is_in_the_first_bin(self):
+        assert metrics.by_magnitude(P, ERROR * 0, 1.0)[0]["n"] == 5
+
+
+class TestExtremes:
+    def test_the_ends_hold_the_share(self):
+        p, error = np.linspace(0.01, 0.9, 100), np.arange(100.0)
+        ends = metrics.extremes(p, error, 0.03)
+        assert ends["most_trusted"][2] == 1.0  # the median of 0, 1, 2
+        assert ends["least_trusted"][2] == 98.0
+        assert ends["most_confident"][2] == 1.0
+        assert ends["least_confident"][2] == pytest.approx(np.median([54, 55, 53]), abs=1)
+
+    def test_an_end_has_one_conformer_at_least(self):
+        assert metrics.extremes(P, ERROR)["least_trusted"] == [5.0] * 5
+
+
+class TestChanceCalibration:
+    def test_it_is_what_right_probabilities_show(self):
+        """300 answers of 0.5: |binomial - 150| / 300, on average sqrt(2 / pi) of its deviation."""
+        found = metrics.chance_calibration_error(np.full(300, 0.5), draws=4000)
+        expected = np.sqrt(2 / np.pi) * np.sqrt(0.25 / 300)
+        assert found["frequency"] == pytest.approx(expected, rel=0.05)
+        assert found["confidence"] == pytest.approx(expected, rel=0.05)
+
+    def test_it_falls_with_the_number_of_conformers(self):
+        p = np.random.default_rng(0).uniform(size=4000)
+        few, many = (metrics.chance_calibration_error(p[:n])["frequency"] for n in (200, 4000))
+        assert many < few / 3
+
+    def test_certain_answers_are_never_off(self):
+        certain = metrics.chance_calibration_error(np.array([0.0, 1.0, 0.0]))
+        assert certain == {"frequency": 0.0, "confidence": 0.0}
