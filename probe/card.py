@@ -9,10 +9,10 @@ from probe import tables
 from probe.errors import ProbeError
 from probe.weights import RESOURCES
 
-FORMAT_VERSION = 1
-WEIGHTS, CARD = "probe.safetensors", "card.json"
+FORMAT_VERSION = 2
+WEIGHTS, CARD, HELD_OUT = "probe.safetensors", "card.json", "held_out.parquet"
 REQUIRED = (
-    *("name", "backbone", "fingerprint", "embedding_dim", "charges", "n_members"),
+    *("name", "backbone", "fingerprint", "embedding_dim", "charges", "head", "n_members"),
     *("boundary_kcal", "temperature", "latent_99", "shift", "elements", "n_atoms"),
 )
 """What scoring and triage need of a card."""

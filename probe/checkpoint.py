@@ -6,7 +6,7 @@ either is code.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from scipy.special import expit
 from torch import Tensor
 
 from probe import card, tables
 from probe.errors import ProbeError
+from probe.exceedance import exceedance
 from probe.network import Normalisation, Probe, Sample, state
 from probe.packing import packs
 from probe.reference import Shift
@@ -37,6 +39,8 @@ class Scored:
     latent_distance: float
     importance: NDArray[np.float32]
     embedding: NDArray[np.float32]
+    location_kcal: list[float] | None
+    scale_kcal: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Checkpoint:
     members: Sequence[Probe]
     latent_mean: Tensor = field(default_factory=lambda: torch.zeros(tables.EMBEDDING_WIDTH))
     latent_whitening: Tensor = field(default_factory=lambda: torch.eye(tables.EMBEDDING_WIDTH))
+    held_out: Sequence[Mapping[str, Any]] = ()
+    """Rows of ``tables.HELD_OUT``; training fills them, loading does not read them."""
 
     @property
     def boundary_kcal(self) -> float:
@@ -77,25 +83,46 @@ class Checkpoint:
     def _answers(self, samples: Sequence[Sample]) -> list[Scored]:
         inputs = self.normalisation(samples)
         outputs = [member.eval()(inputs) for member in self.members]
-        logits = torch.stack([torch.diff(output.logits, dim=-1)[:, 0] for output in outputs])
-        p = torch.sigmoid(logits.double().mean(dim=0) / float(self.card["temperature"]))
+        answers = torch.stack([output.answer for output in outputs], dim=1).double().cpu().numpy()
+        p, location, scale = self._judge(answers)
         importance = torch.stack([output.importance for output in outputs]).mean(dim=0).cpu()
         molecule = outputs[0].molecule
         distance = latent_distance(molecule, self.latent_mean, self.latent_whitening)
-        answers = zip(p.tolist(), distance.tolist(), importance, molecule.cpu(), strict=True)
         return [
-            Scored(p, far, atoms[: len(sample.numbers)].numpy(), vector.numpy())
-            for sample, (p, far, atoms, vector) in zip(samples, answers, strict=True)
+            Scored(
+                p_unreliable=float(p[row]),
+                latent_distance=float(distance[row]),
+                importance=importance[row, : len(sample.numbers)].numpy(),
+                embedding=molecule[row].cpu().numpy(),
+                location_kcal=None if location is None else location[row].tolist(),
+                scale_kcal=None if scale is None else scale[row].tolist(),
+            )
+            for row, sample in enumerate(samples)
         ]
+
+    def _judge(
+        self, answers: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """p_unreliable [B], and location and scale [B, K] in kcal/mol where the head has them.
+
+        ``answers`` [B, K, 2] are those of the K members.
+        """
+        temperature = float(self.card["temperature"])
+        if self.card["head"] == "classes":
+            logits = np.diff(answers, axis=-1)[..., 0].mean(axis=1)
+            return expit(logits / temperature), None, None
+        location = answers[..., 0] * self.boundary_kcal
+        scale = np.exp(answers[..., 1]) * temperature * self.boundary_kcal
+        return exceedance(location, scale, self.boundary_kcal), location, scale
 
     def to(self, device: torch.device) -> "Checkpoint":
         """The checkpoint on ``device``."""
-        return Checkpoint(
-            self.card,
-            self.normalisation.to(device),
-            [member.to(device) for member in self.members],
-            self.latent_mean.to(device),
-            self.latent_whitening.to(device),
+        return replace(
+            self,
+            normalisation=self.normalisation.to(device),
+            members=[member.to(device) for member in self.members],
+            latent_mean=self.latent_mean.to(device),
+            latent_whitening=self.latent_whitening.to(device),
         )
 
 
@@ -115,6 +142,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "latent.whitening": checkpoint.latent_whitening.cpu().contiguous(),
     }
     tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(tensors)))
+    tables.write(folder / card.HELD_OUT, checkpoint.held_out, tables.HELD_OUT, {})
     tables.write_json(folder / card.CARD, checkpoint.card)
 
 
@@ -132,7 +160,7 @@ def load(name: str) -> Checkpoint:
         normalisation.load_state_dict(_under("normalisation", tensors))
         members = []
         for index in range(record["n_members"]):
-            member = Probe(record["embedding_dim"], charges=record["charges"])
+            member = Probe(record["embedding_dim"], charges=record["charges"], head=record["head"])
             member.load_state_dict(_under(f"member{index}", tensors))
             members.append(member.eval())
         return Checkpoint(

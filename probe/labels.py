@@ -81,6 +81,16 @@ def reserved(smiles: str) -> bool:
     return int(hashlib.sha256(smiles.encode()).hexdigest()[:8], 16) % 5 == 0
 
 
+def in_share(smiles: str, purpose: str, share: float) -> bool:
+    """Whether a molecule belongs to the ``share`` of chemical space that is set aside.
+
+    Like ``reserved`` it is a hash, so a molecule stays on its side while a set grows; shares of
+    different ``purpose`` are independent.
+    """
+    digest = hashlib.sha256(f"{purpose}:{smiles}".encode()).hexdigest()
+    return int(digest[:8], 16) < share * 16**8
+
+
 def _problem(row: dict[str, Any]) -> str | None:
     missing = [name for name in REQUIRED if row[name] is None]
     if missing:

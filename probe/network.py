@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ SPREAD = 1e-6
 """A standard deviation below this is rounding, in every unit used here."""
 CLIP = 5.0
 """Standardised scalars are clipped to this many standard deviations."""
+LOG_SCALE = (-5.0, 4.0)
+"""Bounds of the logarithmic scale, so that no probability is exactly 0 or 1."""
+
+Head = Literal["classes", "distribution"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,13 @@ class Inputs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """PROBE's answer for a batch."""
+    """PROBE's answer for a batch; ``head`` says what ``answer`` holds.
 
-    logits: Tensor  # [B, 2]: reliable, unreliable
+    ``classes``: logits of reliable and unreliable. ``distribution``: location and logarithmic
+    scale of the signed error, in units of the boundary.
+    """
+
+    answer: Tensor  # [B, 2]
     molecule: Tensor  # [B, 256], the molecular embedding
     importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
 
@@ -59,6 +67,7 @@ class Normalisation(nn.Module):
 
     The backbone's total energy, about -1e4 eV and nearly all composition, would drown every other
     input (a weakness of the published recipe): a linear composition part is taken off first.
+    Before ``fit`` it leaves everything as it is, as the published recipe does.
     """
 
     embedding_mean: Tensor
@@ -68,6 +77,7 @@ class Normalisation(nn.Module):
     energy_std: Tensor
     size_mean: Tensor
     size_std: Tensor
+    clip: Tensor
 
     def __init__(self, embedding_dim: int) -> None:
         super().__init__()
@@ -78,6 +88,7 @@ class Normalisation(nn.Module):
         self.register_buffer("energy_std", torch.ones((), dtype=torch.float64))
         self.register_buffer("size_mean", torch.zeros(()))
         self.register_buffer("size_std", torch.ones(()))
+        self.register_buffer("clip", torch.tensor(torch.inf))
 
     def fit(self, samples: Sequence[Sample]) -> "Normalisation":
         """Take means, deviations and the composition part from ``samples``, the training part."""
@@ -96,6 +107,7 @@ class Normalisation(nn.Module):
         sizes = counts.sum(axis=1)
         self.size_mean.fill_(float(sizes.mean()))
         self.size_std.fill_(_spread(sizes))
+        self.clip.fill_(CLIP)
         return self
 
     def forward(self, samples: Sequence[Sample]) -> Inputs:
@@ -122,16 +134,23 @@ class Normalisation(nn.Module):
         return Inputs(
             embedding=(inputs.embedding - self.embedding_mean) / self.embedding_std,
             charges=None if inputs.charges is None else inputs.charges / self.charge_std,
-            energy=(energy / self.energy_std).float().clamp(-CLIP, CLIP),
-            n_atoms=((size - self.size_mean) / self.size_std).clamp(-CLIP, CLIP),
+            energy=(energy / self.energy_std).float().clamp(-self.clip, self.clip),
+            n_atoms=((size - self.size_mean) / self.size_std).clamp(-self.clip, self.clip),
             padding=inputs.padding,
         )
 
 
 class Probe(nn.Module):
-    """The classifier: 567,458 parameters at D = 256 with charges, 566,434 without."""
+    """The attention classifier.
 
-    def __init__(self, embedding_dim: int, *, charges: bool, dropout: float = 0.1) -> None:
+    With the ``classes`` head it is the published one: 567,458 parameters at D = 256 with charges,
+    566,434 without. The ``distribution`` head says where the signed error lies, as a sum over
+    atoms, since energies are, and how wide: every tolerance has its probability from the two.
+    """
+
+    def __init__(
+        self, embedding_dim: int, *, charges: bool, head: Head = "classes", dropout: float = 0.1
+    ) -> None:
         super().__init__()
 
         def block(width: int, out: int) -> list[nn.Module]:
@@ -149,17 +168,20 @@ class Probe(nn.Module):
         self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, dropout=dropout)
         self.after_attention = nn.LayerNorm(WIDTH)
         self.molecule = nn.Linear(2 * WIDTH + 2, WIDTH)
-        self.head = nn.Sequential(
-            nn.LayerNorm(WIDTH),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            *block(WIDTH, 128),
-            *block(128, 32),
-            nn.Linear(32, 2),
-        )
+        opening = [nn.LayerNorm(WIDTH), nn.GELU(), nn.Dropout(dropout)]
+        self.location: nn.Module | None = None
+        if head == "classes":
+            self.head = nn.Sequential(
+                *opening, *block(WIDTH, 128), *block(128, 32), nn.Linear(32, 2)
+            )
+            return
+        self.head = nn.Sequential(*opening, *block(WIDTH, 64), nn.Linear(64, 1))
+        readout = nn.Linear(64, 1, bias=False)
+        nn.init.zeros_(readout.weight)
+        self.location = nn.Sequential(*block(WIDTH, 64), readout)
 
     def forward(self, inputs: Inputs) -> Outputs:
-        """Classify a batch. In evaluation mode a conformer's answer is the same in any batch."""
+        """Judge a batch. In evaluation mode a conformer's answer is the same in any batch."""
         atoms = self.atoms(inputs.embedding)
         if self.charges is not None:
             if inputs.charges is None:
@@ -180,8 +202,12 @@ class Probe(nn.Module):
         peak = atoms.masked_fill(absent, -torch.inf).amax(dim=1)
         scalars = torch.stack([inputs.energy, inputs.n_atoms], dim=-1)
         molecule = self.molecule(torch.cat([mean, peak, scalars], dim=-1))
+        answer = self.head(molecule)
+        if self.location is not None:
+            location = self.location(atoms).masked_fill(absent, 0.0).sum(dim=1)
+            answer = torch.cat([location, answer.clamp(*LOG_SCALE)], dim=-1)
         received = weights.masked_fill(absent, 0.0).sum(dim=1)  # padded queries do not count
-        return Outputs(self.head(molecule), molecule, received / received.sum(1, keepdim=True))
+        return Outputs(answer, molecule, received / received.sum(1, keepdim=True))
 
 
 def _spread(values: NDArray[Any]) -> float:

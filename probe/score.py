@@ -103,6 +103,8 @@ def _row(conformer_id: str, energy_ev: float, scored: Scored) -> dict[str, Any]:
         "energy_ev": energy_ev,
         "p_unreliable": scored.p_unreliable,
         "verdict": "unreliable" if scored.p_unreliable > 0.5 else "reliable",
+        "location_kcal": scored.location_kcal,
+        "scale_kcal": scored.scale_kcal,
         "latent_distance": scored.latent_distance,
         "importance": scored.importance,
         "embedding": scored.embedding,

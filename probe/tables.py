@@ -62,6 +62,8 @@ SCORES = pa.schema(
         ("energy_ev", _f64),  # the backbone's; null where refused, as all that follows
         ("p_unreliable", _f64),
         ("verdict", _string),  # reliable | unreliable, at p = 0.5
+        ("location_kcal", pa.list_(_f32)),  # [K] of the signed error, a network each
+        ("scale_kcal", pa.list_(_f32)),  # [K]; both null where PROBE knows one boundary only
         ("latent_distance", _f64),  # of the molecular embedding to the calibration set
         ("importance", pa.list_(_f32)),  # [N], sums to one
         ("embedding", pa.list_(_f32, EMBEDDING_WIDTH)),
@@ -118,6 +120,21 @@ REFERENCES = pa.schema(
     ]
 )
 """What `probe label` writes: labels with the parts of their energies."""
+
+HELD_OUT = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("smiles", _string),
+        ("n_atoms", pa.int32()),
+        ("numbers", pa.list_(pa.uint8())),
+        ("latent_distance", _f64),
+        ("error_kcal", _f64),  # signed, as in PREDICTIONS
+        ("p_unreliable", _f64),
+        ("location_kcal", pa.list_(_f32)),
+        ("scale_kcal", pa.list_(_f32)),
+    ]
+)
+"""What a checkpoint says of the conformers that none of its fitting saw."""
 
 PREDICTIONS = pa.schema(
     [

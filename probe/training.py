@@ -1,65 +1,94 @@
 """Fitting PROBE to reference energies, from cached embeddings only.
 
-What is shipped is an ensemble fitted to every label. How good it is, its temperature and the
-reach of its latent space come from cross-validation by molecule of the same procedure.
+A part of the molecules is held out: no network, no early stopping, no temperature and no shift
+sees it. On it the shipped ensemble is judged, and triage takes its promises from it. The rest is
+cut into folds by molecule; each network leaves one out, on which the temperature is fitted.
 """
 
 import copy
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from torch import Tensor, nn
 
 from probe import __version__, metrics
-from probe.calibration import Labelled
+from probe.calibration import Labelled, Rows
 from probe.card import FORMAT_VERSION
-from probe.checkpoint import Checkpoint, latent_distance
+from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
-from probe.labels import Labels, reserved
-from probe.network import Inputs, Normalisation, Outputs, Probe, Sample
-from probe.reference import Shift
+from probe.exceedance import SMALLEST, TOLERANCES, fit_scale_factor, fit_temperature
+from probe.labels import Labels, in_share, reserved
+from probe.network import Head, Inputs, Normalisation, Outputs, Probe, Sample
+
+LARGEST_ERROR = 12.0
+"""In units of the boundary; a larger error teaches as if it were this."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How PROBE is trained. Defaults are what measurement showed best on hundreds of labels."""
+    """How PROBE is trained. The defaults are what measurement showed best (docs/evidence.md)."""
 
+    head: Head = "distribution"
+    standardise: bool = True
     seed: int = 1
     members: int = 5
     folds: int = 5
+    held_out: float = 0.15
     boundary_percentile: float = 50.0
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     weight_decay: float = 1e-2
-    dropout: float = 0.1
-    batch_size: int = 64
-    max_epochs: int = 80
-    patience: int = 12
+    dropout: float = 0.2
+    batch_size: int = 32
+    max_epochs: int = 60
+    patience: int = 10
     validation: float = 0.1
     min_element_molecules: int = 4
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """Networks with the scales that their training part gave them.
+PAPER = Recipe(
+    head="classes",
+    standardise=False,
+    members=1,
+    learning_rate=5e-5,
+    weight_decay=1e-4,
+    dropout=0.1,
+    batch_size=64,
+    max_epochs=200,
+    patience=25,
+)
+"""The published recipe (Methods); its batch size and most epochs are ours."""
 
-    ``latent_mean`` [256] and ``latent_whitening`` [256, 256] place the training part in the space
-    of the first network's molecular embedding.
+RECIPES = {"default": Recipe(), "paper": PAPER}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the networks learn from: conformers, the molecules they are of, and their errors.
+
+    ``error`` [M] is signed and in units of the boundary; ``smiles`` [M] groups the splits.
+    """
+
+    inputs: Inputs
+    smiles: NDArray[np.str_]
+    error: Tensor
+
+
+@dataclass(frozen=True)
+class Members:
+    """Networks, and what each says of the conformers that it has not seen.
+
+    ``unseen`` holds for each network the rows of its own fold, and ``answers`` [rows, 2] of it.
     """
 
     networks: Sequence[Probe]
-    shift: Shift
-    boundary_kcal: float
-    latent_mean: Tensor
-    latent_whitening: Tensor
+    unseen: Sequence[Rows]
+    answers: Sequence[Tensor]
 
 
 def train(
@@ -75,143 +104,88 @@ def train(
     """
     kept = [i for i, s in enumerate(samples) if s and not reserved(labels.smiles[i])]
     data = Labelled.of(labels, samples, kept)
-    n_molecules = len(set(data.smiles.tolist()))
-    if n_molecules < 2 * recipe.folds:
-        raise ProbeError(
-            f"{n_molecules} molecules are too few for {recipe.folds} folds; label more"
-        )
-    normalisation = Normalisation(data.samples[0].embedding.shape[1]).fit(data.samples)
-    inputs = normalisation(data.samples)
-    final = fit_ensemble(data, inputs, np.arange(len(kept)), recipe, "all labels")
-    held_out = cross_validate(data, inputs, recipe)
-    training = {
-        "n_conformers": len(kept),
-        "n_molecules": n_molecules,
-        "n_left_out": len(labels) - len(kept),
-        "labels_sha256": labels.sha256,
-        **asdict(recipe),
-    }
+    rest, held_out = split(data, recipe)
+    shift = data.shift(rest, recipe.min_element_molecules)
+    rest, held_out = (rows[data.covered(rows, shift)] for rows in (rest, held_out))
+    error_kcal = data.error_kcal(np.arange(len(data)), shift)
+    boundary = float(np.percentile(np.abs(error_kcal[rest]), recipe.boundary_percentile))
+    normalisation = Normalisation(data.samples[0].embedding.shape[1])
+    if recipe.standardise:
+        normalisation.fit([data.samples[i] for i in rest])
+    task = Task(normalisation(data.samples), data.smiles, in_units(error_kcal, boundary))
+    members = fit_members(task, rest, recipe)
+    mean, whitening = latent_reference(task, members, rest)
     card = {
         "format_version": FORMAT_VERSION,
         **identity,
         "version": __version__,
+        "head": recipe.head,
         "n_members": recipe.members,
         **data.domain(),
-        **calibrated(final, held_out),
-        "training": training,
-    }
-    return Checkpoint(
-        card, normalisation, final.networks, final.latent_mean, final.latent_whitening
-    )
-
-
-def calibrated(final: Ensemble, held_out: "HeldOut") -> dict[str, Any]:
-    """What the card says of the ensemble's scales, and of how good it is on held-out molecules.
-
-    A fold's figures are of probabilities whose temperature was fitted to the other folds.
-    """
-    known = held_out.take(np.isfinite(held_out.error_kcal))
-    unreliable = np.abs(known.error_kcal) > final.boundary_kcal
-    p = np.zeros(len(unreliable))
-    for fold in np.unique(known.fold):
-        here = known.fold == fold
-        temperature = fit_temperature(known.logits[~here], unreliable[~here])
-        p[here] = expit(known.logits[here] / temperature)
-    return {
-        "boundary_kcal": final.boundary_kcal,
-        "temperature": fit_temperature(known.logits, unreliable),
-        "latent_99": float(np.percentile(held_out.distance, 99)),
-        "shift": asdict(final.shift),
-        "held_out": {
-            "protocol": "cross-validation by molecule",
-            **metrics.evaluate(p, known.error_kcal, final.boundary_kcal),
+        "boundary_kcal": boundary,
+        "temperature": temperature(task, members, recipe.head),
+        "latent_99": np.inf,
+        "shift": asdict(shift),
+        "training": {
+            "n_conformers": len(kept),
+            "n_molecules": len(set(data.smiles.tolist())),
+            "n_left_out": len(labels) - len(kept),
+            "labels_sha256": labels.sha256,
+            **asdict(recipe),
         },
     }
+    checkpoint = Checkpoint(card, normalisation, members.networks, mean, whitening)
+    ids = [labels.conformer_ids[i] for i in kept]
+    return _judged(checkpoint, data, ids, held_out, error_kcal)
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """What ensembles that have not seen a conformer's molecule say of it, each [M].
+def split(data: Labelled, recipe: Recipe) -> tuple[Rows, Rows]:
+    """Rows to learn from and rows held out; by molecule, and the same while a set grows.
 
-    The error is not a number where the fold's training part has too few molecules of an element.
+    Raises:
+        ProbeError: too few molecules on either side.
     """
-
-    logits: NDArray[np.float64]
-    error_kcal: NDArray[np.float64]
-    distance: NDArray[np.float64]
-    fold: NDArray[np.float64]
-
-    def take(self, rows: NDArray[np.bool_]) -> "HeldOut":
-        """Only ``rows``."""
-        return HeldOut(*(values[rows] for values in vars(self).values()))
-
-
-def cross_validate(data: Labelled, inputs: Inputs, recipe: Recipe) -> HeldOut:
-    """Held-out answers for every conformer, in order; folds are of molecules.
-
-    Shift and boundary are each training part's own. Only the standardisation, which sees no
-    reference energy, is shared.
-    """
-    rows = np.arange(len(data.samples))
-    result = HeldOut(*(np.zeros(len(rows)) for _ in range(4)))
-    folds = GroupKFold(recipe.folds, shuffle=True, random_state=recipe.seed)
-    for number, (rest, fold) in enumerate(folds.split(rows, groups=data.smiles), start=1):
-        ensemble = fit_ensemble(data, inputs, rest, recipe, f"fold {number} of {recipe.folds}")
-        answers = [_answer(network, inputs, fold) for network in ensemble.networks]
-        logits = torch.stack([torch.diff(answer.logits, dim=-1)[:, 0] for answer in answers])
-        result.logits[fold] = logits.double().mean(dim=0).numpy()
-        errors = data.error_kcal(fold, ensemble.shift)
-        result.error_kcal[fold] = np.where(data.covered(fold, ensemble.shift), errors, np.nan)
-        result.distance[fold] = latent_distance(
-            answers[0].molecule, ensemble.latent_mean, ensemble.latent_whitening
-        ).numpy()
-        result.fold[fold] = number
-    return result
+    aside = np.array([in_share(s, "held out", recipe.held_out) for s in data.smiles], dtype=bool)
+    n_rest, n_held_out = (len(set(data.smiles[side].tolist())) for side in (~aside, aside))
+    if n_rest < 2 * recipe.folds or not n_held_out:
+        raise ProbeError(
+            f"{n_rest} molecules to learn from and {n_held_out} held out are too few for "
+            f"{recipe.folds} folds; label more"
+        )
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
-def fit_ensemble(
-    data: Labelled, inputs: Inputs, rows: NDArray[np.int64], recipe: Recipe, what: str
-) -> Ensemble:
-    """``recipe.members`` networks on ``rows``, each with its own molecules for early stopping.
+def in_units(error_kcal: NDArray[np.float64], boundary_kcal: float) -> Tensor:
+    """Signed errors [M] as the networks learn them: in boundaries, wild ones cut."""
+    units = np.clip(error_kcal / boundary_kcal, -LARGEST_ERROR, LARGEST_ERROR)
+    return torch.from_numpy(units.astype(np.float32))
 
-    Rows with an element that has too few molecules for a shift have no error and are left out.
-    """
-    shift = data.shift(rows, recipe.min_element_molecules)
-    rows = rows[data.covered(rows, shift)]
-    errors = np.abs(data.error_kcal(rows, shift))
-    boundary = float(np.percentile(errors, recipe.boundary_percentile))
-    target = torch.zeros(len(data.samples), dtype=torch.long)
-    target[rows] = torch.from_numpy(errors > boundary).long()
-    networks = []
+
+def fit_members(task: Task, rows: Rows, recipe: Recipe) -> Members:
+    """``recipe.members`` networks; each leaves out one fold of ``rows`` and stops early on
+    molecules of its own."""
+    networks, unseen = [], []
     for member in range(recipe.members):
         seed = recipe.seed + member
+        folds = GroupKFold(recipe.folds, shuffle=True, random_state=seed // recipe.folds)
+        cuts = list(folds.split(rows, groups=task.smiles[rows]))
+        others, fold = (rows[part] for part in cuts[member % recipe.folds])
         splitter = GroupShuffleSplit(1, test_size=recipe.validation, random_state=seed)
-        fitting, checking = next(splitter.split(rows, groups=data.smiles[rows]))
-        network, epochs = fit(
-            inputs, target, rows[fitting], rows[checking], recipe=recipe, seed=seed
-        )
+        fitting, checking = next(splitter.split(others, groups=task.smiles[others]))
+        network, epochs = fit(task, others[fitting], others[checking], recipe=recipe, seed=seed)
         networks.append(network)
+        unseen.append(fold)
         done = f"network {member + 1} of {recipe.members}, {epochs} epochs"
-        print(f"train: {what}, {done}", file=sys.stderr, flush=True)
-    molecules = _answer(networks[0], inputs, rows).molecule.double().numpy()
-    covariance = LedoitWolf().fit(molecules)
-    return Ensemble(
-        networks,
-        shift,
-        boundary,
-        torch.from_numpy(covariance.location_).float(),
-        torch.from_numpy(np.linalg.cholesky(covariance.precision_)).float().contiguous(),
-    )
+        print(f"train: {done}", file=sys.stderr, flush=True)
+    answers = [
+        answer(network, task.inputs, fold).answer
+        for network, fold in zip(networks, unseen, strict=True)
+    ]
+    return Members(networks, unseen, answers)
 
 
 def fit(
-    inputs: Inputs,
-    target: Tensor,
-    fitting: NDArray[np.int64],
-    checking: NDArray[np.int64],
-    *,
-    recipe: Recipe,
-    seed: int,
+    task: Task, fitting: Rows, checking: Rows, *, recipe: Recipe, seed: int
 ) -> tuple[Probe, int]:
     """One network with the least loss on ``checking``, and the epochs it took.
 
@@ -219,14 +193,20 @@ def fit(
     """
     torch.manual_seed(seed)
     shuffle = np.random.default_rng(seed)
-    charges = inputs.charges is not None
-    network = Probe(inputs.embedding.shape[-1], charges=charges, dropout=recipe.dropout)
+    inputs = task.inputs
+    network = Probe(
+        inputs.embedding.shape[-1],
+        charges=inputs.charges is not None,
+        head=recipe.head,
+        dropout=recipe.dropout,
+    )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, factor=0.9, patience=5, min_lr=5e-6
     )
+    loss = LOSSES[recipe.head]
     best, best_state, since, epoch = np.inf, network.state_dict(), 0, 0
     while epoch < recipe.max_epochs and since < recipe.patience:
         epoch += 1
@@ -236,12 +216,11 @@ def fit(
             rows = order[start : start + recipe.batch_size]
             batch = take(inputs, rows)
             optimiser.zero_grad()
-            loss(network(batch), target[rows], batch).backward()  # type: ignore[no-untyped-call]
+            loss(network(batch).answer, task.error[rows], batch).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
-        checked = float(
-            loss(_answer(network, inputs, checking), target[checking], take(inputs, checking))
-        )
+        seen = answer(network, inputs, checking).answer
+        checked = float(loss(seen, task.error[checking], take(inputs, checking)))
         scheduler.step(checked)
         since += 1
         if checked < best - 1e-4:
@@ -250,14 +229,36 @@ def fit(
     return network.eval(), epoch
 
 
-def loss(outputs: Outputs, target: Tensor, inputs: Inputs) -> Tensor:
+def classes_loss(logits: Tensor, error: Tensor, inputs: Inputs) -> Tensor:
     """Cross-entropy, each conformer's divided by the root of its atom count (paper, Methods)."""
-    entropy = nn.functional.cross_entropy(outputs.logits, target, reduction="none")
+    target = (error.abs() > 1).long()
+    entropy = nn.functional.cross_entropy(logits, target, reduction="none")
     weight = (~inputs.padding).sum(dim=1).float().rsqrt()
     return (entropy * weight).sum() / weight.sum()
 
 
-def take(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
+def distribution_loss(answers: Tensor, error: Tensor, inputs: Inputs) -> Tensor:  # noqa: ARG001
+    """What the signed error [B] says against a logistic distribution, and at each tolerance.
+
+    Negative log-likelihood, which uses size and sign of an error and not its class alone, plus
+    the cross-entropy of lying beyond each of ``TOLERANCES``, which is what is asked later.
+    """
+    location, scale = answers[:, 0], answers[:, 1].exp()
+    away = ((error - location) / scale).abs()
+    likelihood = (answers[:, 1] + away + 2 * nn.functional.softplus(-away)).mean()
+    tolerances = torch.tensor(TOLERANCES)
+    above = torch.sigmoid((location[:, None] - tolerances) / scale[:, None])
+    below = torch.sigmoid((-location[:, None] - tolerances) / scale[:, None])
+    p = (above + below).clamp(SMALLEST, 1 - SMALLEST)
+    beyond = (error.abs()[:, None] > tolerances).float()
+    entropy = nn.functional.binary_cross_entropy(p, beyond, reduction="none")
+    return likelihood + entropy.sum(dim=1).mean() / 3
+
+
+LOSSES = {"classes": classes_loss, "distribution": distribution_loss}
+
+
+def take(inputs: Inputs, rows: Rows) -> Inputs:
     """``rows`` of a padded batch, cut to the largest conformer among them."""
     index = torch.from_numpy(rows)
     width = int((~inputs.padding[index]).sum(dim=1).max())
@@ -270,17 +271,64 @@ def take(inputs: Inputs, rows: NDArray[np.int64]) -> Inputs:
     )
 
 
-def fit_temperature(logits: NDArray[np.float64], unreliable: NDArray[np.bool_]) -> float:
-    """The temperature with the least negative log-likelihood on held-out ``logits`` [M]."""
-    sign = np.where(unreliable, -1.0, 1.0)
+def temperature(task: Task, members: Members, head: Head) -> float:
+    """What softens the networks' answers, fitted to the folds that they left out."""
+    answers = torch.cat(list(members.answers)).double().numpy()
+    error = task.error[np.concatenate(list(members.unseen))].double().numpy()
+    if head == "classes":
+        return fit_temperature(answers[:, 1] - answers[:, 0], np.abs(error) > 1)
+    return fit_scale_factor(answers[:, 0], np.exp(answers[:, 1]), error)
 
-    def negative_log_likelihood(log_temperature: float) -> float:
-        return float(np.logaddexp(0, sign * logits / np.exp(log_temperature)).mean())
 
-    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 3)).x))
+def latent_reference(task: Task, members: Members, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Mean [256] and whitening [256, 256] of the first network's embedding of ``rows``."""
+    molecules = answer(members.networks[0], task.inputs, rows).molecule.double().numpy()
+    covariance = LedoitWolf().fit(molecules)
+    whitening = np.linalg.cholesky(covariance.precision_)
+    return (
+        torch.from_numpy(covariance.location_).float(),
+        torch.from_numpy(whitening).float().contiguous(),
+    )
 
 
 @torch.inference_mode()
-def _answer(network: Probe, inputs: Inputs, rows: NDArray[np.int64]) -> Outputs:
+def answer(network: Probe, inputs: Inputs, rows: Rows) -> Outputs:
+    """What ``network`` says of ``rows``, in evaluation mode."""
     outputs: Outputs = network.eval()(take(inputs, rows))
     return outputs
+
+
+def _judged(
+    checkpoint: Checkpoint,
+    data: Labelled,
+    ids: Sequence[str],
+    held_out: Rows,
+    error_kcal: NDArray[np.float64],
+) -> Checkpoint:
+    """``checkpoint`` with its figures on ``held_out``, and what it says of each conformer there."""
+    scored = checkpoint.score([data.samples[i] for i in held_out])
+    rows = [
+        {
+            "conformer_id": ids[i],
+            "smiles": str(data.smiles[i]),
+            "n_atoms": len(data.samples[i].numbers),
+            "numbers": data.samples[i].numbers.tolist(),
+            "latent_distance": one.latent_distance,
+            "error_kcal": float(error_kcal[i]),
+            "p_unreliable": one.p_unreliable,
+            "location_kcal": one.location_kcal,
+            "scale_kcal": one.scale_kcal,
+        }
+        for i, one in zip(held_out, scored, strict=True)
+    ]
+    figures = metrics.evaluate(
+        np.array([one.p_unreliable for one in scored]),
+        error_kcal[held_out],
+        checkpoint.boundary_kcal,
+    )
+    card = {
+        **checkpoint.card,
+        "latent_99": float(np.percentile([one.latent_distance for one in scored], 99)),
+        "held_out": {"protocol": "molecules held out of all fitting", **figures},
+    }
+    return replace(checkpoint, card=card, held_out=rows)

@@ -57,7 +57,7 @@ class TestSize:
 class TestAnswers:
     def test_their_shapes(self, answer, samples):
         found = answer(samples)
-        assert found.logits.shape == (5, 2)
+        assert found.answer.shape == (5, 2)
         assert found.molecule.shape == (5, 256)
         assert found.importance.shape == (5, 23)
         assert all(torch.isfinite(part).all() for part in found)
@@ -67,14 +67,14 @@ class TestAnswers:
         for row, one in enumerate(samples):
             alone = answer([one])
             size = len(one.numbers)
-            same(alone.logits[0], together.logits[row])
+            same(alone.answer[0], together.answer[row])
             same(alone.molecule[0], together.molecule[row])
             same(alone.importance[0], together.importance[row, :size])
 
     def test_they_keep_the_order_of_the_batch(self, answer, samples):
         order = [3, 0, 4, 2, 1]
         shuffled = answer([samples[index] for index in order])
-        same(shuffled.logits, answer(samples).logits[order])
+        same(shuffled.answer, answer(samples).answer[order])
         same(shuffled.importance, answer(samples).importance[order])
 
     def test_they_do_not_depend_on_the_order_of_the_atoms(self, answer, samples):
@@ -86,11 +86,11 @@ class TestAnswers:
             one.numbers[order],
             one.energy_ev,
         )
-        same(answer([moved]).logits, answer([one]).logits)
+        same(answer([moved]).answer, answer([one]).answer)
         same(answer([moved]).importance[0], answer([one]).importance[0, order])
 
     def test_they_differ_between_conformers(self, answer, samples):
-        logits = answer(samples).logits
+        logits = answer(samples).answer
         assert len(torch.unique(logits, dim=0)) == len(samples)
 
     def test_whatever_lies_in_the_padding_does_not_matter(self, samples, charges):
@@ -115,17 +115,17 @@ class TestAnswers:
     def test_energy_and_size_are_among_what_decides(self, samples, charges):
         network = Probe(WIDTH, charges=charges).eval()
         inputs = Normalisation(WIDTH).fit(samples)(samples)
-        before = network(inputs).logits
+        before = network(inputs).answer
         for name in ("energy", "n_atoms"):
             changed = inputs._replace(**{name: getattr(inputs, name) + 1})
-            assert (network(changed).logits - before).abs().amax(dim=1).min() > 1e-4
+            assert (network(changed).answer - before).abs().amax(dim=1).min() > 1e-4
 
     def test_charges_are_among_what_decides_where_there_are_any(self, samples, charges):
         network = Probe(WIDTH, charges=charges).eval()
         inputs = Normalisation(WIDTH).fit(samples)(samples)
         if charges:
             changed = inputs._replace(charges=inputs.charges + 1)
-            assert not torch.allclose(network(changed).logits, network(inputs).logits)
+            assert not torch.allclose(network(changed).answer, network(inputs).answer)
         else:
             assert inputs.charges is None
 
@@ -138,9 +138,9 @@ class TestAnswers:
         torch.manual_seed(0)
         network = Probe(WIDTH, charges=charges)
         inputs = Normalisation(WIDTH).fit(samples)(samples)
-        assert not torch.equal(network(inputs).logits, network(inputs).logits)
+        assert not torch.equal(network(inputs).answer, network(inputs).answer)
         network.eval()
-        assert torch.equal(network(inputs).logits, network(inputs).logits)
+        assert torch.equal(network(inputs).answer, network(inputs).answer)
 
 
 class TestImportance:
