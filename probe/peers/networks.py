@@ -1,0 +1,143 @@
+"""PROBE as a peer: the published recipe, ours, and ours stacked with other signals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from probe.exceedance import exceedance
+from probe.network import Normalisation, Probe
+from probe.peers import tuning
+from probe.peers.contract import Array, NotApplicable, Part, Peer, Scorer
+from probe.peers.distance import Nearest
+from probe.peers.features import Scale
+from probe.peers.linear import Rigidity
+from probe.peers.process import Process
+from probe.peers.spread import Spread
+from probe.training import PAPER, Recipe, Task, answer, fit, in_units
+
+STRENGTH = 0.3
+"""Inverse regularisation of the stacking, whose inputs are standardised."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A recipe of `probe train`, each member with its own seed, stopped early on the tune part.
+
+    A two-class network knows one tolerance, and is fitted anew for each.
+    """
+
+    name: str
+    recipe: Recipe
+    dear: bool = True
+
+    def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:
+        """See ``Peer``."""
+        if self.recipe.head == "classes":
+            scorers = [
+                self._fitted(fit, tune, tolerance, [tolerance], seed) for tolerance in tolerances
+            ]
+            return lambda part: np.hstack([score(part) for score in scorers])
+        boundary = float(np.percentile(np.abs(fit.error_kcal), self.recipe.boundary_percentile))
+        return self._fitted(fit, tune, boundary, tolerances, seed)
+
+    def _fitted(
+        self, known: Part, tune: Part, boundary: float, tolerances: Sequence[float], seed: int
+    ) -> Scorer:
+        """The members, with errors in units of ``boundary`` (kcal/mol)."""
+        normalisation = Normalisation(known.samples[0].embedding.shape[1])
+        if self.recipe.standardise:
+            normalisation.fit(known.samples)
+        error = np.concatenate([known.error_kcal, tune.error_kcal])
+        task = Task(
+            normalisation([*known.samples, *tune.samples]),
+            np.concatenate([known.smiles, tune.smiles]),
+            in_units(error, boundary),
+        )
+        rows = np.arange(len(error))
+        fitting, checking = rows[: len(known)], rows[len(known) :]
+        seeds = [1000 * seed + member for member in range(self.recipe.members)]
+        networks = [fit(task, fitting, checking, recipe=self.recipe, seed=s)[0] for s in seeds]
+
+        def score(part: Part) -> Array:
+            answers = _answers(networks, normalisation, part)
+            if self.recipe.head == "classes":
+                logits: Array = np.diff(answers, axis=-1).mean(axis=1)
+                return logits
+            location, scale = answers[..., 0] * boundary, np.exp(answers[..., 1]) * boundary
+            beyond = [exceedance(location, scale, tolerance) for tolerance in tolerances]
+            return tuning.log_odds(np.column_stack(beyond))
+
+        return score
+
+
+@dataclass(frozen=True)
+class Stacked:
+    """PROBE+: a logistic regression, fitted to the tune part, on PROBE and what others say.
+
+    No longer a single backbone where the ensemble's spread is known, and named so.
+    """
+
+    name: str = "probe+"
+    dear: bool = True
+    base: Network = field(default_factory=lambda: Network("probe", Recipe()))
+    others: tuple[Peer, ...] = (
+        Process(),
+        Spread("spread", 0.0),
+        Spread("spread-per-atom", 1.0),
+        Nearest("nearest-mean", "mean"),
+        Rigidity(),
+    )
+
+    def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:
+        """See ``Peer``."""
+        scorers = [self.base.fit(fit, tune, tolerances, seed)]
+        for other in self.others:
+            try:
+                scorers.append(other.fit(fit, tune, tolerances, seed))
+            except NotApplicable:
+                continue  # stacking does with what there is
+        known = np.stack([score(tune) for score in scorers], axis=-1)
+        scales = [Scale.of(known[:, index]) for index in range(len(tolerances))]
+        models = [
+            _stacking(scale(known[:, index]), tune.exceeds(tolerance))
+            for index, (scale, tolerance) in enumerate(zip(scales, tolerances, strict=True))
+        ]
+
+        def score(part: Part) -> Array:
+            said = np.stack([scorer(part) for scorer in scorers], axis=-1)
+            pairs = enumerate(zip(scales, models, strict=True))
+            return np.column_stack(
+                [tuning.log_odds(model(scale(said[:, index]))) for index, (scale, model) in pairs]
+            )
+
+        return score
+
+
+def networks() -> tuple[Peer, ...]:
+    """The published recipe, the default one, one network of it, and PROBE+."""
+    return (
+        Network("probe-paper", PAPER),
+        Network("probe-one", replace(Recipe(), members=1)),
+        Network("probe", Recipe()),
+        Stacked(),
+    )
+
+
+def _stacking(features: Array, truth: NDArray[np.bool_]) -> tuning.Predict:
+    if len(np.unique(truth)) == 1:
+        return lambda values: np.full(len(values), float(truth[0]))
+    return tuning.probabilities(LogisticRegression(C=STRENGTH).fit(features, truth))
+
+
+def _answers(networks: Sequence[Probe], normalisation: Normalisation, part: Part) -> Array:
+    """[M, K, 2] of the K ``networks``, in batches that any memory holds."""
+    found = []
+    for begin in range(0, len(part), 256):
+        inputs = normalisation(part.samples[begin : begin + 256])
+        rows = np.arange(len(inputs.energy))
+        found.append(torch.stack([answer(n, inputs, rows).answer for n in networks], dim=1))
+    return torch.cat(found).double().numpy()
