@@ -6,7 +6,7 @@ SCF with density fitting, D3(BJ) dispersion with its three-body term, and the sh
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -15,10 +15,17 @@ from ase.data import chemical_symbols
 from ase.units import Bohr
 from numpy.typing import NDArray
 
+from probe.errors import ProbeError
+from probe.tables import first_line
+
 METHOD = "B97-3c"
 FUNCTIONAL, BASIS, FITTING = "GGA_XC_B97_3C", "def2-mtzvp", "def2-universal-jfit"
-ECP = {"I": "def2-svp"}
-"""The def2 effective core potential; the same for every def2 basis."""
+
+ECP, ECP_FROM = "def2-svp", 37
+"""The def2 effective core potential, the same for every def2 basis, and where it begins: Rb."""
+
+ELEMENTS = frozenset([*range(1, 58), *range(72, 87)])
+"""Elements with a basis, its core potential and a fitting basis: H to La, Hf to Rn."""
 
 EV_PER_HARTREE = 27.211386245988
 
@@ -27,6 +34,11 @@ FIRST_GRID = 0
 
 MAX_MEMORY = 6000
 """MB that one process gives its integrals."""
+
+Molecule = Any
+MeanField = Any
+Fitting = Any
+"""PySCF has no types."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Settings:
     conv_tol_grad: float = 1e-3
 
 
+DEFAULT = Settings()
 TIGHT = Settings(grid_level=5, conv_tol=1e-9, conv_tol_grad=1e-5)
 """For measuring the noise of the default settings."""
 
@@ -51,7 +64,8 @@ class Reference:
 
     converged: bool
     remedy: str
-    """What made the SCF converge; empty if nothing was needed."""
+    """What made the SCF converge; empty if nothing was needed. Where it did not, the last that
+    was tried, or what PySCF gave up with."""
     energy_ev: float | None
     e_scf_hartree: float | None
     e_d3_hartree: float | None
@@ -59,35 +73,58 @@ class Reference:
     gap_ev: float | None
     nao: int
     dft_seconds: float
+    """Processor time, which is what a core of its own takes, whatever else a machine does."""
 
 
 def reference_energy(
     numbers: NDArray[np.integer],
     positions: NDArray[np.float64],
     charge: int,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
 ) -> Reference:
     """The singlet of atoms ``numbers`` [N] at ``positions`` [N, 3] (Å).
 
-    An SCF that does not converge goes through ``REMEDIES``.
+    An SCF that does not converge to the lowest orbitals filled goes through ``REMEDIES``.
+
+    Raises:
+        ProbeError: an element is not one of ``ELEMENTS``, or the electrons cannot be paired.
     """
-    start = time.perf_counter()
+    start = time.process_time()
+    problem = unsupported(numbers)
+    if problem:
+        raise ProbeError(problem)
+    if (int(np.sum(numbers)) - charge) % 2:
+        raise ProbeError("the number of electrons is odd, and reference energies are of singlets")
     molecule = _molecule(numbers, positions, charge)
     mean_field, remedy = _converge(molecule, settings)
+    if mean_field is None:
+        seconds = time.process_time() - start
+        return Reference(False, remedy, None, None, None, None, None, molecule.nao, seconds)
     scf = float(mean_field.e_tot)
     d3, srb = _corrections(numbers, positions)
-    converged = bool(mean_field.converged)
-    seconds = time.perf_counter() - start
-    if not converged:
-        return Reference(False, remedy, None, None, None, None, None, molecule.nao, seconds)
-    total = (scf + d3 + srb) * EV_PER_HARTREE
-    gap = _gap(mean_field) * EV_PER_HARTREE
-    return Reference(True, remedy, total, scf, d3, srb, gap, molecule.nao, seconds)
+    return Reference(
+        converged=True,
+        remedy=remedy,
+        energy_ev=(scf + d3 + srb) * EV_PER_HARTREE,
+        e_scf_hartree=scf,
+        e_d3_hartree=d3,
+        e_srb_hartree=srb,
+        gap_ev=_gap(mean_field) * EV_PER_HARTREE,
+        nao=molecule.nao,
+        dft_seconds=time.process_time() - start,
+    )
+
+
+def unsupported(numbers: Sequence[int] | NDArray[np.integer]) -> str:
+    """Why the method cannot take these atoms; empty if it can."""
+    unknown = sorted({int(number) for number in numbers} - ELEMENTS)
+    names = ", ".join(chemical_symbols[number] for number in unknown)
+    return f"{METHOD} has no basis for {names}" if unknown else ""
 
 
 def basis_functions(numbers: Sequence[int] | NDArray[np.integer]) -> int:
-    """Functions of the basis for these atoms; the cost of an SCF is a power of it."""
-    return sum(_functions_of(chemical_symbols[int(number)]) for number in numbers)
+    """Functions of the basis for these ``ELEMENTS``; the cost of an SCF is a power of it."""
+    return sum(_functions_of(int(number)) for number in numbers)
 
 
 def seconds(n_functions: int) -> float:
@@ -95,25 +132,20 @@ def seconds(n_functions: int) -> float:
 
     Fitted to molecules of 60 to 600 functions on a slow core; what a run really takes corrects it.
     """
-    return 7.0 * (n_functions / 150) ** 2.4
+    return float(7.0 * (n_functions / 150) ** 2.4)
 
 
 @cache
-def _functions_of(symbol: str) -> int:
-    from pyscf import gto  # noqa: PLC0415 (slow import)
+def _functions_of(number: int) -> int:
+    from pyscf.gto import basis  # noqa: PLC0415 (slow import)
 
-    nuclei = 0 if symbol in ECP else chemical_symbols.index(symbol)
-    atom = gto.M(
-        atom=[(symbol, (0.0, 0.0, 0.0))],
-        basis=BASIS,
-        ecp=_ecp([symbol]),
-        spin=nuclei % 2 if symbol not in ECP else None,
-        verbose=0,
-    )
-    return int(atom.nao)
+    shells = basis.load(BASIS, chemical_symbols[number])
+    return sum((2 * angular + 1) * (len(first) - 1) for angular, first, *_ in shells)
 
 
-def _molecule(numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int) -> Any:  # noqa: ANN401 (PySCF has no types)
+def _molecule(
+    numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int
+) -> Molecule:
     from pyscf import gto  # noqa: PLC0415 (slow import)
 
     symbols = [chemical_symbols[int(number)] for number in numbers]
@@ -123,59 +155,70 @@ def _molecule(numbers: NDArray[np.integer], positions: NDArray[np.float64], char
         charge=charge,
         spin=0,
         basis=BASIS,
-        ecp=_ecp(symbols),
+        ecp={chemical_symbols[int(number)]: ECP for number in numbers if number >= ECP_FROM},
         verbose=0,
         max_memory=MAX_MEMORY,
     )
 
 
-def _ecp(symbols: Sequence[str]) -> dict[str, str]:
-    return {symbol: basis for symbol, basis in ECP.items() if symbol in symbols}
-
-
-def _diis(mean_field: Any) -> Any:  # noqa: ANN401
+def _as_it_is(mean_field: MeanField) -> MeanField:
     return mean_field
 
 
-def _level_shift(mean_field: Any) -> Any:  # noqa: ANN401
+def _level_shift(mean_field: MeanField) -> MeanField:
     mean_field.level_shift, mean_field.damp, mean_field.max_cycle = 0.3, 0.3, 150
     return mean_field
 
 
-def _second_order(mean_field: Any) -> Any:  # noqa: ANN401
-    mean_field.max_cycle = 50
+def _second_order(mean_field: MeanField) -> MeanField:
     return mean_field.newton()
 
 
-REMEDIES: dict[str, Callable[[Any], Any]] = {
-    "": _diis,
+REMEDIES: dict[str, Callable[[MeanField], MeanField]] = {
+    "": _as_it_is,
     "level shift": _level_shift,
     "second order": _second_order,
 }
 """Ways to converge an SCF, in the order in which they are tried."""
 
 
-def _converge(molecule: Any, settings: Settings) -> tuple[Any, str]:  # noqa: ANN401
-    """The mean field, and the last remedy tried; orbitals come from a coarse grid."""
+def _converge(molecule: Molecule, settings: Settings) -> tuple[MeanField | None, str]:
+    """The mean field and its remedy; None if none helped, and what came of the last."""
     from pyscf import df  # noqa: PLC0415 (slow import)
 
     # Kept in memory, the three-centre integrals are made once and not at every cycle.
     fitting = df.DF(molecule, auxbasis=FITTING).build()
-    coarse = Settings(FIRST_GRID, settings.conv_tol, settings.conv_tol_grad)
-    for remedy, apply in REMEDIES.items():
-        first = apply(_mean_field(molecule, fitting, coarse))
-        first.kernel()
-        final = apply(_mean_field(molecule, fitting, settings))
-        if first.converged:
-            final.kernel(first.mo_coeff, first.mo_occ) if remedy == "second order" else (
-                final.kernel(first.make_rdm1())
-            )
-        if first.converged and final.converged:
-            break
-    return final, remedy
+    outcome = ""
+    for remedy, prepare in REMEDIES.items():
+        outcome = remedy
+        try:
+            mean_field = _solved(molecule, fitting, settings, prepare)
+        except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
+            outcome = f"{remedy} {first_line(error)}".strip()  # a geometry beyond PySCF or LAPACK
+            continue
+        if _is_ground_state(mean_field):
+            return mean_field, remedy
+    return None, outcome
 
 
-def _mean_field(molecule: Any, fitting: Any, settings: Settings) -> Any:  # noqa: ANN401
+def _solved(
+    molecule: Molecule,
+    fitting: Fitting,
+    settings: Settings,
+    prepare: Callable[[MeanField], MeanField],
+) -> MeanField:
+    """The mean field after its SCF; if that fails on the coarse grid, the dear one is spared."""
+    coarse = replace(settings, grid_level=FIRST_GRID)
+    first = prepare(_mean_field(molecule, fitting, coarse))
+    first.kernel()
+    if not first.converged:
+        return first
+    final = prepare(_mean_field(molecule, fitting, settings))
+    final.kernel(dm0=first.make_rdm1())
+    return final
+
+
+def _mean_field(molecule: Molecule, fitting: Fitting, settings: Settings) -> MeanField:
     from pyscf import dft  # noqa: PLC0415 (slow import)
 
     mean_field = dft.RKS(molecule, xc=FUNCTIONAL).density_fit()
@@ -187,10 +230,19 @@ def _mean_field(molecule: Any, fitting: Any, settings: Settings) -> Any:  # noqa
     return mean_field
 
 
-def _gap(mean_field: Any) -> float:  # noqa: ANN401
-    """HOMO-LUMO gap, hartree; not a number where there is no virtual orbital."""
+def _is_ground_state(mean_field: MeanField) -> bool:
+    """Whether the SCF converged, and with the lowest orbitals filled.
+
+    Level shift and second order also find states that are no minimum, hartrees too high.
+    """
+    return bool(mean_field.converged) and _gap(mean_field) > 0
+
+
+def _gap(mean_field: MeanField) -> float:
+    """HOMO-LUMO gap, hartree. A triple-zeta basis always has a virtual orbital."""
     energies, occupied = mean_field.mo_energy, mean_field.mo_occ > 0
-    return float(energies[~occupied].min() - energies[occupied].max())
+    gap = energies[~occupied].min() - energies[occupied].max()
+    return float(gap - mean_field.level_shift)
 
 
 def _corrections(
@@ -204,7 +256,7 @@ def _corrections(
     )
 
     bohr = positions / Bohr
-    damping = RationalDampingParam(method="b973c", atm=True)
+    damping = RationalDampingParam(method="b973c", atm=True)  # type: ignore[no-untyped-call]
     dispersion = DispersionModel(numbers, bohr).get_dispersion(damping, grad=False)["energy"]
     short = GeometricCounterpoise(numbers, bohr, method="b973c").get_counterpoise(grad=False)
     return float(dispersion), float(short["energy"])

@@ -28,6 +28,9 @@ MAX_STEPS = 2000
 FRAGMENT_GAP = 3.0
 """Å between the boxes of the molecules of a mixture before the force field relaxes it."""
 
+UFF_INSTEAD = "no MMFF94 parameters: UFF used"
+UNRELAXED = "no force-field parameters: ETKDG coordinates as they are"
+
 
 @dataclass(frozen=True, eq=False)
 class Built:
@@ -62,6 +65,13 @@ def build(molecule: Chem.Mol, seed: int, forcefield: Forcefield) -> Built:
     _separate(embedded)
     notes = [_stereo_note(smiles, len(isomers)), _relax(embedded, forcefield)]
     return Built(embedded, smiles, "; ".join(note for note in notes if note))
+
+
+def made_by(forcefield: Forcefield, note: str) -> str:
+    """What gave a geometry that was built in ``forcefield``, with that ``note``, its last touch."""
+    if forcefield == "none" or UNRELAXED in note:
+        return "etkdg"
+    return "uff" if UFF_INSTEAD in note else forcefield
 
 
 def canonical_smiles(molecule: Chem.Mol) -> str:
@@ -162,9 +172,9 @@ def _relax(molecule: Chem.Mol, forcefield: Forcefield) -> str:
         status = rdForceFieldHelpers.UFFOptimizeMolecule(
             molecule, maxIters=MAX_STEPS, ignoreInterfragInteractions=False
         )
-        used = "no MMFF94 parameters: UFF used" if forcefield == "mmff94" else ""
+        used = UFF_INSTEAD if forcefield == "mmff94" else ""
         return "; ".join(part for part in (used, _convergence("UFF", status)) if part)
-    return "no force-field parameters: ETKDG coordinates as they are"
+    return UNRELAXED
 
 
 def _convergence(name: str, status: int) -> str:

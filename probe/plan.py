@@ -86,15 +86,6 @@ def check(plan: Plan) -> None:
         raise ProbeError(f"{plan.path}: the file changed after it was counted; plan it again")
 
 
-def count(path: Path) -> int:
-    """Number of records of ``path``.
-
-    Raises:
-        ProbeError: the library cannot be read, or its format is unknown.
-    """
-    return _count(path, 1_000_000)[0]
-
-
 def _stored(out: Path) -> Plan | None:
     """The plan in ``out``; None if there is none or it is damaged, as it can be made again."""
     try:
