@@ -1,6 +1,7 @@
 """Labelled sets: conformers with reference energies."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,17 @@ class Labels:
 def read(path: Path) -> Labels:
     """The labelled set in ``path`` (columns of ``tables.LABELS``; singlets).
 
+    Rows whose column ``converged``, if there is one, is false are left out.
+
     Raises:
         ProbeError: the file is not such a table, or a row lacks a finite reference energy,
             a SMILES or coordinates: a missing reference is an error, never a label.
     """
-    table = tables.read(path, tables.LABELS, REQUIRED)
-    if not len(table):
+    rows = _converged(path)
+    if not rows:
         raise ProbeError(f"{path}: holds no labels")
     geometries = []
-    for record, row in enumerate(table.to_pylist(), start=1):
+    for record, row in rows.items():
         problem = _problem(row)
         if problem:
             raise ProbeError(f"{path}: row {record} {problem}; mend it or take it out")
@@ -59,9 +62,9 @@ def read(path: Path) -> Labels:
         conformer_ids=tuple(
             conformer_id(g.numbers, g.positions, g.charge, g.multiplicity) for g in geometries
         ),
-        smiles=tuple(canonical(text) for text in table["smiles"].to_pylist()),
+        smiles=tuple(canonical(row["smiles"]) for row in rows.values()),
         geometries=tuple(geometries),
-        energy_ev=table["energy_ev"].to_numpy(),
+        energy_ev=np.array([row["energy_ev"] for row in rows.values()]),
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
 
@@ -89,6 +92,21 @@ def in_share(smiles: str, purpose: str, share: float) -> bool:
     """
     digest = hashlib.sha256(f"{purpose}:{smiles}".encode()).hexdigest()
     return int(digest[:8], 16) < share * 16**8
+
+
+def _converged(path: Path) -> dict[int, dict[str, Any]]:
+    """Rows of ``path`` by number (from 1), without those whose calculation did not converge."""
+    rows = tables.read(path, tables.LABELS, REQUIRED).to_pylist()
+    kept = [True] * len(rows)
+    if "converged" in tables.open_parquet(path).schema_arrow.names:
+        flags = tables.read(path, tables.REFERENCES, ["converged"])["converged"].to_pylist()
+        kept = [flag is not False for flag in flags]
+    if not all(kept):
+        print(
+            f"{path}: {kept.count(False)} of {len(rows)} conformers did not converge; left out",
+            file=sys.stderr,
+        )
+    return {number: row for number, row in enumerate(rows, start=1) if kept[number - 1]}
 
 
 def _problem(row: dict[str, Any]) -> str | None:
