@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probe import labels
+from probe import labels, tables
 from probe.conformers import conformer_id
 from probe.errors import ProbeError
 
@@ -128,6 +128,46 @@ class TestRefusals:
     def test_no_file_is_said_so(self, tmp_path):
         with pytest.raises(ProbeError, match=r"none\.parquet: no such file"):
             labels.read(tmp_path / "none.parquet")
+
+
+class TestConverged:
+    UNCONVERGED = WATER | {"energy_ev": None, "converged": False}
+
+    @pytest.fixture
+    def write(self, tmp_path):
+        """Writes rows as `probe label` does and returns the file's path."""
+
+        def writer(*rows):
+            path = tmp_path / "references.parquet"
+            full = [dict.fromkeys(tables.REFERENCES.names) | row for row in rows]
+            tables.write(path, full, tables.REFERENCES, {})
+            return path
+
+        return writer
+
+    def test_what_did_not_converge_is_left_out_and_counted(self, write, capfd):
+        path = write(self.UNCONVERGED, AMMONIUM | {"converged": True}, self.UNCONVERGED)
+        found = labels.read(path)
+        assert found.smiles == ("[NH4+]",)
+        assert found.energy_ev.tolist() == [-1550.2]
+        assert capfd.readouterr().err == f"{path}: 2 of 3 conformers did not converge; left out\n"
+
+    def test_an_energy_that_did_not_converge_is_no_label_either(self, write):
+        assert len(labels.read(write(WATER | {"converged": False}, AMMONIUM))) == 1
+
+    def test_a_missing_energy_stays_an_error_and_rows_keep_their_numbers(self, write):
+        for flag in (True, None):
+            missing = WATER | {"energy_ev": None, "converged": flag}
+            with pytest.raises(ProbeError, match=r"row 2 has no energy_ev"):
+                labels.read(write(self.UNCONVERGED, missing))
+
+    def test_nothing_is_said_of_a_set_that_converged(self, write, capfd):
+        labels.read(write(WATER | {"converged": True}))
+        assert capfd.readouterr().err == ""
+
+    def test_if_nothing_converged_there_are_no_labels(self, write):
+        with pytest.raises(ProbeError, match=r"references\.parquet: holds no labels"):
+            labels.read(write(self.UNCONVERGED))
 
 
 class TestReserved:
