@@ -405,6 +405,79 @@ def evaluate(
     click.echo(json.dumps(figures, indent=2) if as_json else f"{out}: {_headline(figures)}")
 
 
+@main.command()
+@click.option("--labels", type=FILE, multiple=True, required=True, help="Reference energies.")
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FOLDER, required=True, help="predictions, compare.json, compare.md.")
+@click.option("--peers", multiple=True, help="Peers to fit [default: all].")
+@click.option(
+    "--splits",
+    "kinds",
+    type=click.Choice(["random", "scaffold", "element", "size"]),
+    multiple=True,
+    default=["random"],
+    show_default=True,
+    help="What is held out: molecules, scaffolds, elements, the large.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--seeds-dear", type=click.IntRange(0), help="Of peers that take minutes a fit.")
+@click.option(
+    "--sizes", type=click.IntRange(20), multiple=True, help="Labels, for learning curves."
+)
+@click.option(
+    "--tolerance",
+    "tolerances_kcal",
+    type=click.FloatRange(0.01),
+    multiple=True,
+    default=[1.0],
+    show_default=True,
+    help="Errors in kcal/mol to tell apart, beside the median one.",
+)
+@click.option(
+    "--against",
+    default="gradient-boosting",
+    show_default=True,
+    help="Peer that the others' differences refer to.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@BATCH_ATOMS
+def compare(
+    labels: tuple[Path, ...],
+    backbone: str,
+    cache: Path,
+    out: Path,
+    peers: tuple[str, ...],
+    seeds: int,
+    seeds_dear: int | None,
+    against: str,
+    device: str,
+    batch_atoms: int | None,
+    **design: Any,
+) -> None:
+    """Set peers side by side: same splits, same tuning, same calibration.
+
+    Options that name several things are given once for each. What --out already holds for the
+    same labels and tolerances is not computed again.
+
+    \b
+    Example:
+      probe compare --labels resources/calibration/b973c.parquet --backbone aimnet2-b973c \\
+        --cache cache --out results/compare --peers spread --peers gradient-boosting
+    """
+    from probe import compare as comparison
+    from probe import parts
+    from probe import weights as store
+
+    chosen = comparison.choose(peers)
+    store.fetch(store.entry(backbone))
+    known = parts.gather(labels, backbone, cache, device, batch_atoms)
+    dear = seeds if seeds_dear is None else min(seeds, seeds_dear)
+    settings = comparison.Settings(chosen, seeds=seeds, seeds_dear=dear, **design)
+    record = comparison.compare(known, settings, against, out)
+    click.echo(f"{out / 'compare.md'}: {len(record['fits'])} fits")
+
+
 def _headline(figures: dict[str, Any]) -> str:
     shown = {key: figures[key] for key in ("auroc", "accuracy", "mcc", "ece", "brier")}
     values = ", ".join(f"{k} {'-' if v is None else format(v, '.3f')}" for k, v in shown.items())

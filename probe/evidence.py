@@ -22,6 +22,7 @@ LEVEL = 0.95
 class Tested:
     """What a peer said of the M conformers of a test part, and what was true."""
 
+    score: Array
     p_unreliable: Array
     error_kcal: Array
     smiles: NDArray[np.str_]
@@ -43,9 +44,7 @@ class Bootstrap:
         Not a number where a resample lacks what the figure needs (a class, for example).
         """
         rows = np.searchsorted(self._molecules, tested.smiles)
-        return figures(
-            tested.p_unreliable, tested.error_kcal, tested.boundary_kcal, self._counts[:, rows]
-        )
+        return figures(tested, self._counts[:, rows])
 
 
 def summary(seeds: Sequence[Array]) -> dict[str, float | None]:
@@ -69,30 +68,31 @@ def difference(
     return summary([one[seed] - other[seed] for seed in shared]) if shared else None
 
 
-def figures(p: Array, error_kcal: Array, boundary_kcal: float, weights: Array) -> dict[str, Array]:
-    """Every figure [B] of probabilities ``p`` [M] under ``weights`` [B, M] (counts).
+def figures(tested: Tested, weights: Array) -> dict[str, Array]:
+    """Every figure [B] of ``tested`` under ``weights`` [B, M] (counts).
 
-    ``aurc`` and ``augrc`` are those of triage: accept by low p, the risk being the unreliable
-    among the accepted. With ``_decision`` they are those of the classifier: keep by confidence
-    max(p, 1 - p), the risk being wrong decisions. ``ece`` compares p with the frequency,
-    ``ece_confidence`` the confidence with the accuracy. Of equal answers each counts as their
-    mean, so the order of the rows is nothing.
+    What only the order decides is of the score, so that calibration can neither make nor mend it;
+    decisions and calibration are of ``p_unreliable``. ``aurc`` and ``augrc`` are those of triage:
+    accept by low score, the risk being the unreliable among the accepted. With ``_decision`` they
+    are those of the classifier: keep by confidence max(p, 1 - p), the risk being wrong decisions.
+    ``ece`` compares p with the frequency, ``ece_confidence`` the confidence with the accuracy. Of
+    equal answers each counts as their mean, so the order of the rows is nothing.
     """
-    error = np.abs(error_kcal)
-    unreliable = error > boundary_kcal
+    p, score, error = tested.p_unreliable, tested.score, np.abs(tested.error_kcal)
+    unreliable = error > tested.boundary_kcal
     wrong = (p > 0.5) != unreliable
     confidence = np.maximum(p, 1 - p)
     total = weights.sum(axis=1)
     share = _ratio(weights @ unreliable.astype(float), total)
-    trusted = Ranked.of(p, unreliable, weights)
+    trusted = Ranked.of(score, unreliable, weights)
     sure = Ranked.of(-confidence, wrong, weights)
     return {
         "accuracy": 1 - _ratio(weights @ wrong.astype(float), total),
         "majority_accuracy": np.maximum(share, 1 - share),
         **_decisions(p > 0.5, unreliable, weights),
         "auroc": trusted.auroc(),
-        "average_precision": Ranked.of(-p, unreliable, weights).average_precision(),
-        "average_precision_reliable": Ranked.of(p, ~unreliable, weights).average_precision(),
+        "average_precision": Ranked.of(-score, unreliable, weights).average_precision(),
+        "average_precision_reliable": Ranked.of(score, ~unreliable, weights).average_precision(),
         "aurc": trusted.aurc(),
         "augrc": trusted.augrc(),
         "aurc_decision": sure.aurc(),
@@ -100,7 +100,7 @@ def figures(p: Array, error_kcal: Array, boundary_kcal: float, weights: Array) -
         "ece": _calibration(p, unreliable, weights),
         "ece_confidence": _calibration(confidence, ~wrong, weights),
         "brier": _ratio(weights @ (p - unreliable) ** 2, total),
-        "spearman": _correlation(_ranks(p, weights), _ranks(error, weights), weights),
+        "spearman": _correlation(_ranks(score, weights), _ranks(error, weights), weights),
     }
 
 
@@ -202,11 +202,14 @@ def _ranks(values: Array, weights: Array) -> Array:
 
 
 def _correlation(one: Array, other: Array, weights: Array) -> Array:
+    """Pearson's; none where one of them does not vary."""
     total = weights.sum(axis=1)
     one = one - _ratio((weights * one).sum(axis=1), total)[:, None]
     other = other - _ratio((weights * other).sum(axis=1), total)[:, None]
     spread = np.sqrt((weights * one**2).sum(axis=1) * (weights * other**2).sum(axis=1))
-    return _ratio((weights * one * other).sum(axis=1), np.where(spread > 1e-9, spread, 0.0))
+    both = (weights * one * other).sum(axis=1)
+    result: Array = np.divide(both, spread, out=np.zeros(len(both)), where=spread > 1e-9)
+    return result
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -44,7 +44,11 @@ SHARES = Shares()
 
 @dataclass(frozen=True)
 class Split:
-    """Disjoint row numbers. ``size`` is how many labels a learning curve left, None for all."""
+    """Disjoint row numbers.
+
+    ``size`` is how many labels a learning curve left, None for all; ``element`` what only the
+    test part has, None where nothing was left out.
+    """
 
     name: str
     seed: int
@@ -53,6 +57,7 @@ class Split:
     calibrate: Rows
     test: Rows
     size: int | None = None
+    element: str | None = None
 
     @property
     def n_labels(self) -> int:
@@ -82,7 +87,9 @@ def without_element(
     """Tested on every molecule with ``element``; nothing else has seen it."""
     number = chemical_symbols.index(element)
     held = np.array([bool((atoms == number).any()) for atoms in numbers])
-    return _tested_on(f"element-{element}", np.isin(smiles, smiles[held]), smiles, seed, shares)
+    tested = np.isin(smiles, smiles[held])
+    split = _tested_on(f"element-{element}", tested, smiles, seed, shares)
+    return replace(split, element=element)
 
 
 def small_to_large(

@@ -147,6 +147,24 @@ PREDICTIONS = pa.schema(
 )
 """predictions.parquet of an evaluation."""
 
+COMPARED = pa.schema(
+    [
+        ("split", _string),
+        ("seed", pa.int32()),
+        ("size", pa.int32()),  # labels of a learning curve; null where all are used
+        ("n_fit", pa.int32()),  # conformers fitted to
+        ("peer", _string),
+        ("tolerance_kcal", _f64),
+        ("boundary", pa.bool_()),  # whether the tolerance is the fit part's median |error|
+        ("conformer_id", _string),
+        ("smiles", _string),
+        ("error_kcal", _f64),
+        ("score", _f64),  # the peer's own, larger is less reliable
+        ("p_unreliable", _f64),  # after the calibration that is the same for all
+    ]
+)
+"""predictions.parquet of a comparison: what each peer says of each tested conformer."""
+
 
 def embeddings(terms: Sequence[str]) -> pa.Schema:
     """Schema of a cache part for a backbone that reports the energy ``terms`` (all eV).

@@ -11,8 +11,13 @@ ERROR = np.array([0.1, -2.0, 0.3, 0.5, -5.0])
 """With the boundary at 1 kcal/mol the second and the last are unreliable."""
 
 
-def plain(p, error, boundary=1.0):
-    found = evidence.figures(p, error, boundary, np.ones((1, len(p))))
+def answers(p, error, smiles=None, boundary=1.0, score=None):
+    smiles = np.array([f"m{index}" for index in range(len(p))]) if smiles is None else smiles
+    return evidence.Tested(p if score is None else score, p, error, smiles, boundary)
+
+
+def plain(p, error, score=None):
+    found = evidence.figures(answers(p, error, score=score), np.ones((1, len(p))))
     return {name: float(values[0]) for name, values in found.items()}
 
 
@@ -64,7 +69,7 @@ class TestAgainstOthers:
     def test_a_weight_is_a_number_of_copies(self, noisy):
         p, error = noisy
         counts = np.random.default_rng(1).integers(0, 4, len(p))
-        weighted = evidence.figures(p, error, 1.0, counts[None, :].astype(float))
+        weighted = evidence.figures(answers(p, error), counts[None, :].astype(float))
         copied = plain(np.repeat(p, counts), np.repeat(error, counts))
         assert {k: v[0] for k, v in weighted.items()} == pytest.approx(copied, abs=1e-12)
 
@@ -79,17 +84,28 @@ class TestAgainstOthers:
         assert plain(p, error)["augrc"] == pytest.approx((1 + 2) / 10 / 10)
 
 
+class TestScore:
+    ORDER = ("auroc", "average_precision", "average_precision_reliable", "aurc", "augrc")
+
+    def test_the_order_is_the_score_s_and_the_rest_the_probability_s(self, noisy):
+        """A calibration that says the same of all takes nothing from the order."""
+        p, error = noisy
+        flat = plain(np.full(60, 0.4), error, score=10 * p - 3)
+        assert {name: flat[name] for name in (*self.ORDER, "spearman")} == pytest.approx(
+            {name: plain(p, error)[name] for name in (*self.ORDER, "spearman")}
+        )
+        assert flat["accuracy"] == (np.abs(error) <= 1).mean()
+
+
 class TestOneClass:
     def test_what_needs_two_is_not_a_number(self):
         found = plain(P, np.zeros(5))
         missing = {name for name, value in found.items() if not np.isfinite(value)}
-        assert missing == {
-            *("auroc", "mcc", "average_precision", "average_precision_reliable", "spearman")
-        }
+        assert missing == {*("auroc", "mcc", "average_precision", "average_precision_reliable")}
 
     def test_a_constant_answer_ranks_nothing(self):
         found = plain(np.full(5, 0.3), ERROR)
-        assert np.isnan(found["spearman"])
+        assert found["spearman"] == 0.0
         assert found["auroc"] == 0.5
         assert found["average_precision"] == pytest.approx(2 / 5)
 
@@ -99,7 +115,7 @@ class TestBootstrap:
         p, error = noisy
         smiles = np.array([f"m{index // 3}" for index in range(60)])
         boot = evidence.Bootstrap(smiles, 10, 1)
-        found = boot.figures(evidence.Tested(p, error, smiles, 1.0))
+        found = boot.figures(answers(p, error, smiles))
         own = {name: values[0] for name, values in found.items()}
         assert own == pytest.approx(plain(p, error))
         assert {len(values) for values in found.values()} == {11}
@@ -107,7 +123,7 @@ class TestBootstrap:
     def test_conformers_of_a_molecule_are_drawn_together(self):
         """With all conformers in one molecule every resample is the set itself."""
         smiles = np.full(5, "CCO")
-        found = evidence.Bootstrap(smiles, 20, 1).figures(evidence.Tested(P, ERROR, smiles, 1.0))
+        found = evidence.Bootstrap(smiles, 20, 1).figures(answers(P, ERROR, smiles))
         assert np.ptp(found["brier"]) == pytest.approx(0.0)
 
     def test_an_interval_of_a_mean_is_its_standard_error(self):
@@ -116,7 +132,7 @@ class TestBootstrap:
         p, error = random.uniform(size=400), random.normal(size=400)
         smiles = np.array([f"m{index}" for index in range(400)])
         boot = evidence.Bootstrap(smiles, 2000, 1)
-        found = evidence.summary([boot.figures(evidence.Tested(p, error, smiles, 0.7))["brier"]])
+        found = evidence.summary([boot.figures(answers(p, error, smiles, 0.7))["brier"]])
         values = (p - (np.abs(error) > 0.7)) ** 2
         margin = 1.96 * values.std() / 20
         assert found["value"] == pytest.approx(values.mean())
@@ -126,10 +142,10 @@ class TestBootstrap:
     def test_a_seed_that_tested_only_some_molecules_uses_the_same_draws(self):
         smiles = np.array([f"m{index}" for index in range(5)])
         boot = evidence.Bootstrap(smiles, 50, 1)
-        whole = boot.figures(evidence.Tested(P, ERROR, smiles, 1.0))["brier"]
+        whole = boot.figures(answers(P, ERROR, smiles))["brier"]
         for index in range(5):  # the draws are those of a set that has this molecule alone
             kept = slice(index, index + 1)
-            alone = evidence.Tested(P[kept], ERROR[kept], smiles[kept], 1.0)
+            alone = answers(P[kept], ERROR[kept], smiles[kept])
             value = boot.figures(alone)["brier"]
             assert np.nanmax(value) == value[0]
         assert len(whole) == 51
@@ -138,7 +154,7 @@ class TestBootstrap:
         p, error = noisy
         smiles = np.array([f"m{index}" for index in range(60)])
         boot = evidence.Bootstrap(smiles, 50, 1)
-        found = boot.figures(evidence.Tested(p, error, smiles, 1.0))["auroc"]
+        found = boot.figures(answers(p, error, smiles))["auroc"]
         same = evidence.difference({1: found}, {1: found})
         assert same == {"value": 0.0, "low": 0.0, "high": 0.0}
 

@@ -98,7 +98,7 @@ class TestByScaffold:
 class TestWithoutElement:
     def test_the_test_part_is_all_that_has_it(self):
         split = splits.without_element(SMILES, NUMBERS, "I", 1)
-        assert split.name == "element-I"
+        assert (split.name, split.element) == ("element-I", "I")
         assert set(SMILES[split.test]) == {"CI", "ICI"}
 
     def test_a_conformer_goes_with_its_molecule(self):
