@@ -211,25 +211,53 @@ def score(
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option(
+    "--policy", type=click.Choice(["cutoff", "risk", "budget"]), default="cutoff", show_default=True
+)
+@click.option(
+    "--tolerance-kcal",
+    type=click.FloatRange(0.01),
+    help="Error that makes an energy unreliable [default: the checkpoint's boundary].",
+)
 @click.option("--accept-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True)
 @click.option(
     "--recompute-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True
 )
 @click.option("--between", type=click.Choice(["accept", "recompute"]), default="recompute")
+@click.option(
+    "--max-unreliable",
+    type=click.FloatRange(0.001, 0.5),
+    default=0.1,
+    show_default=True,
+    help="Share of the accepted that may be unreliable, for policy risk.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.999),
+    default=0.9,
+    show_default=True,
+    help="With which that is promised.",
+)
+@click.option("--budget-core-hours", type=click.FloatRange(0), help="For policy budget.")
 @click.option("--min-element-molecules", type=click.IntRange(0), default=20, show_default=True)
 @click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="flag")
 @click.option("--beyond-latent", type=click.Choice(["flag", "recompute"]), default="flag")
 def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
     """Split the scored library in FOLDER into accept and recompute lists."""
     from probe import card
-    from probe.triage import Policy, triage_library
+    from probe.policy import Policy
+    from probe.triage import triage_library
 
-    summary = triage_library(folder, card.read(checkpoint), Policy(**policy))
+    chosen = Policy(**policy)
+    held_out = card.resolve(checkpoint) / card.HELD_OUT
+    summary = triage_library(folder, card.read(checkpoint), chosen, held_out)
     click.echo(
         f"{summary['library']}: {summary['n_records']} records = {summary['n_ingested']} ingested "
         f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
         f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
     )
+    if summary["statement"]:
+        click.echo(f"{summary['library']}: {summary['statement']}")
 
 
 @main.command()

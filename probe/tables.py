@@ -82,11 +82,12 @@ TRIAGED = pa.schema(
         ("charge", pa.int32()),
         ("multiplicity", pa.int32()),
         ("energy_ev", _f64),
-        ("p_unreliable", _f64),
+        ("p_unreliable", _f64),  # at the tolerance of the triage
         ("verdict", _string),  # accept | recompute
         ("reason", _string),
         ("flags", _string),  # out-of-domain warnings that did not decide, joined by "; "
         ("latent_distance", _f64),
+        ("dft_core_hours", _f64),  # estimate for its reference energy; null without a basis
         ("note", _string),
     ]
 )
