@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
 from probe.errors import ProbeError
+from probe.policy import Policy
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "workflow" / "schemas"
 HELP = "config/README.md names every key"
@@ -51,7 +52,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     everything within a section as text.
 
     Raises:
-        ProbeError: unknown keys, wrong types, values out of range; one line names all of them.
+        ProbeError: unknown keys, wrong types, values out of range (one line names all of them),
+            or keys of the triage that do not go together.
     """
     definition = schema("config")
     completed = _completed(config, definition)
@@ -59,7 +61,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     problems = [line for error in errors for line in _problems(error)]
     if problems:
         raise ProbeError(" | ".join(problems))
-    return dict(cast("Mapping[str, Any]", completed))
+    checked = dict(cast("Mapping[str, Any]", completed))
+    Policy(**checked["triage"])
+    return checked
 
 
 def keys() -> list[str]:
@@ -94,17 +98,21 @@ def _completed(value: object, definition: Mapping[str, Any]) -> object:
 
 
 def _scalar(value: object, kind: str | Sequence[str]) -> object:
-    if "null" in kind and value == "null":
+    if "null" in _types(kind) and value == "null":
         return None
-    if kind not in ("number", "integer") or not isinstance(value, str | float):
+    if not {"number", "integer"} & _types(kind) or not isinstance(value, str | float):
         return value
     try:
         number = float(value)
     except ValueError:
         return value
-    if math.isnan(number):  # it would pass every range
-        return "nan"
+    if not math.isfinite(number):  # it could pass the range
+        return str(number)
     return int(number) if number.is_integer() else number
+
+
+def _types(kind: str | Sequence[str]) -> set[str]:
+    return {kind} if isinstance(kind, str) else set(kind)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:

@@ -1,59 +1,58 @@
 """Triage: every conformer of a library into exactly one list, accept or recompute."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
+from probe import cost, risk, sdf, tables
 from probe import plan as planning
-from probe import sdf, tables, weights
 from probe.errors import ProbeError
+from probe.exceedance import exceedance
 from probe.ingest import merge_duplicates
+from probe.policy import Policy
+from probe.risk import Promise
+from probe.summary import BY_PROBE, outcome, summarise
 
 ROUNDING = 1e-12
 """A p_unreliable this near to a cutoff is on it: in binary, 1 - 0.66 is not 0.34."""
 
-VERSIONS = ("probe-screen", "aimnet", "torch", "rdkit", "polars", "pyarrow", "snakemake")
+Rule = tuple[pl.Expr, pl.Expr, str, pl.Expr]
+"""Where it holds, and the verdict, kind and reason that it then gives."""
 
 
-@dataclass(frozen=True)
-class Policy:
-    """Where the line is drawn; mirrors ``triage:`` of the configuration."""
-
-    accept_confidence: float = 0.6
-    recompute_confidence: float = 0.6
-    between: str = "recompute"
-    min_element_molecules: int = 20
-    beyond_size: str = "flag"
-    beyond_latent: str = "flag"
-
-
-def triage_library(folder: Path, card: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+def triage_library(
+    folder: Path, card: Mapping[str, Any], policy: Policy, held_out: Path
+) -> dict[str, Any]:
     """Split the screened library in ``folder`` into lists there, and count.
 
     ``folder`` holds plan.json and the shards of conformers/, rejects/ and scores/; it gets
     accept, recompute and rejected tables, recompute.sdf and summary.json. Shards of an earlier
-    plan are removed.
+    plan are removed. ``held_out`` (``tables.HELD_OUT``) is the checkpoint's, and is read only
+    where the policy takes its cutoff from there.
 
     Returns the summary.
 
     Raises:
-        ProbeError: the counts do not add up at some stage; nothing has been written then.
+        ProbeError: the counts do not add up at some stage, or the checkpoint does not know the
+            tolerance; nothing has been written then.
     """
     plan = planning.load(folder / "plan.json")
     conformers = _conformers(plan.files(folder / "conformers"))
-    scores = _scores(plan.files(folder / "scores"))
+    scores = at_tolerance(_scores(plan.files(folder / "scores"), policy), card, policy)
     scored = conformers.join(scores, on="conformer_id", maintain_order="left")
-    decided = decide(scored, card, policy)
+    promised = None
+    if policy.policy == "risk":
+        promised = promise(tables.frame(held_out, tables.HELD_OUT), card, policy)
+    decided = decide(scored, card, policy, promised)
     rejected = pl.concat(
         [tables.frame(path, tables.REJECTED) for path in plan.files(folder / "rejects")]
     )
-    summary = _summary(plan, folder, decided, rejected, card, policy)
-    _check(summary)
+    summary = summarise(plan, folder, decided, rejected, card)
+    summary |= outcome(decided, card, policy, promised)
     record = {"library": plan.library, "checkpoint": card["name"]}
     for verdict in ("accept", "recompute"):
         rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
@@ -65,54 +64,87 @@ def triage_library(folder: Path, card: Mapping[str, Any], policy: Policy) -> dic
     return summary
 
 
-def decide(scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.DataFrame:
+def at_tolerance(scores: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.DataFrame:
+    """``scores`` with p_unreliable at the policy's tolerance, from location and scale.
+
+    Raises:
+        ProbeError: the tolerance is not the checkpoint's boundary, and it knows no other.
+    """
+    tolerance = policy.tolerance_kcal
+    if tolerance in (None, card["boundary_kcal"]):
+        return scores
+    answered = scores["p_unreliable"].is_not_null()
+    known = scores.filter(answered)
+    if known["location_kcal"].null_count():
+        raise ProbeError(
+            f"checkpoint {card['name']} knows no other tolerance than its boundary, "
+            f"{card['boundary_kcal']:.3g} kcal/mol; leave tolerance_kcal out, or take a checkpoint "
+            "of the default recipe"
+        )
+    p = np.full(scores.height, np.nan)
+    if known.height:
+        location, scale = (
+            known[name].explode().to_numpy().reshape(known.height, -1)
+            for name in ("location_kcal", "scale_kcal")
+        )
+        p[answered.to_numpy()] = exceedance(location, scale, tolerance)
+    return scores.with_columns(p_unreliable=pl.Series(p).fill_nan(None))
+
+
+def promise(held_out: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> Promise:
+    """The cutoff that keeps the policy's promise on ``held_out`` molecules, one conformer each.
+
+    Those that another rule than PROBE's would send to recompute are left out, as in a library.
+    """
+    drawn = at_tolerance(risk.one_a_molecule(held_out), card, policy)
+    rows = decide(drawn.with_columns(refusal=pl.lit(None, pl.String)), card, policy)
+    asked = rows.filter(pl.col("kind").is_in(["reliable", *BY_PROBE]))
+    tolerance = policy.tolerance_kcal or card["boundary_kcal"]
+    unreliable = asked["error_kcal"].abs() > tolerance
+    return risk.promise(
+        asked["p_unreliable"].to_numpy(),
+        unreliable.to_numpy(),
+        policy.max_unreliable,
+        policy.confidence,
+    )
+
+
+def decide(
+    scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy, promised: Promise | None = None
+) -> pl.DataFrame:
     """``scored`` (conformers with scores) with verdict, kind, reason and flags; worst first.
 
     The first rule that holds decides: the backbone's refusal, an element with too few
     calibration molecules, what lies beyond the calibration domain where the policy sends that
-    to recompute, and then PROBE's confidence. What PROBE gave no number is never accepted.
+    to recompute, and then PROBE: by ``promised`` where that is given, otherwise by the policy's
+    budget or cutoffs. What PROBE gave no number is never accepted.
     """
-    rare = rare_elements(card, policy.min_element_molecules)
-    p = pl.col("p_unreliable")
-    largest, farthest = card["n_atoms"]["max"], card["latent_99"]
-    too_large = pl.col("n_atoms") > largest
-    too_far = pl.col("latent_distance") > farthest
-    with_rare = scored.with_columns(rare=_rare_in(scored["numbers"], rare, policy))
-    refused, has_rare = pl.col("refusal").is_not_null(), pl.col("rare") != ""
-    size = pl.format("{} atoms, calibration has at most {}", "n_atoms", pl.lit(largest))
-    latent = pl.format(
-        "latent distance {}, 99 % of calibration is within {}",
-        pl.col("latent_distance").round(2),
-        pl.lit(round(farthest, 2)),
+    rare = _rare_in(scored["numbers"], rare_elements(card, policy.min_element_molecules), policy)
+    costly = scored.with_columns(rare=rare, dft_core_hours=cost.core_hours(scored["numbers"]))
+    worst_first = costly.sort(
+        "p_unreliable", descending=True, nulls_last=False, maintain_order=True
     )
-    sent, kept = pl.lit("recompute"), pl.lit("accept")
-    sure = p <= 1 - policy.accept_confidence + ROUNDING
-    unsure = p >= policy.recompute_confidence - ROUNDING
-    rules = [
-        (refused, sent, "backbone", pl.col("refusal")),
-        (has_rare, sent, "element", pl.col("rare")),
-        (too_large & (policy.beyond_size == "recompute"), sent, "size", size),
-        (too_far & (policy.beyond_latent == "recompute"), sent, "latent distance", latent),
-        (~p.is_finite().fill_null(value=False), sent, "no answer", pl.lit("PROBE gave no answer")),
-        (sure, kept, "reliable", _says(p, "at most", 1 - policy.accept_confidence)),
-        (unsure, sent, "unreliable", _says(p, "at least", policy.recompute_confidence)),
-        (pl.lit(True), pl.lit(policy.between), "between", _says(p, "between the cutoffs")),
-    ]
-    decided = with_rare.with_columns(
+    size, latent = _beyond(card)
+    others = _rules_before_probe(policy, size, latent)
+    overruled = pl.any_horizontal(when for when, *_ in others)
+    if promised is not None:
+        rules = others + _by_promise(promised)
+    elif policy.budget_core_hours is not None:
+        rules = others + _by_budget(policy.budget_core_hours, overruled)
+    else:
+        rules = others + _by_cutoffs(policy)
+    known = pl.col("refusal").is_null()
+    decided = worst_first.with_columns(
         verdict=pl.coalesce(pl.when(when).then(verdict) for when, verdict, _, _ in rules),
         kind=pl.coalesce(pl.when(when).then(pl.lit(kind)) for when, _, kind, _ in rules),
         reason=pl.coalesce(pl.when(when).then(why) for when, _, _, why in rules),
-        beyond_size=too_large & ~refused,
-        beyond_latent=too_far.fill_null(value=False),
+        beyond_size=size[0] & known,
+        beyond_latent=latent[0],
     )
-    warnings = [("size", "beyond_size", size), ("latent distance", "beyond_latent", latent)]
-    flags = pl.concat_str(
-        [pl.when(column, pl.col("kind") != kind).then(says) for kind, column, says in warnings],
-        separator="; ",
-        ignore_nulls=True,
-    )
-    return decided.with_columns(flags=flags.fill_null("")).sort(
-        "p_unreliable", descending=True, nulls_last=False, maintain_order=True
+    has_rare = known & (pl.col("rare") != "")
+    return decided.with_columns(
+        flags=_flags(size[1], latent[1]),
+        outside=pl.any_horizontal("beyond_size", "beyond_latent", has_rare),
     )
 
 
@@ -121,6 +153,85 @@ def rare_elements(card: Mapping[str, Any], least: int) -> dict[int, int]:
     known: Mapping[str, int] = card["elements"]
     counts = {z: known.get(symbol, 0) for z, symbol in enumerate(chemical_symbols)}
     return {z: n for z, n in counts.items() if n < least}
+
+
+def _beyond(card: Mapping[str, Any]) -> tuple[tuple[pl.Expr, pl.Expr], tuple[pl.Expr, pl.Expr]]:
+    """Where a conformer lies beyond the calibration set in size and in latent distance, and how."""
+    largest, farthest = card["n_atoms"]["max"], card["latent_99"]
+    size = pl.format("{} atoms, calibration has at most {}", "n_atoms", pl.lit(largest))
+    latent = pl.format(
+        "latent distance {}, 99 % of calibration is within {}",
+        pl.col("latent_distance").round(2),
+        pl.lit(round(farthest, 2)),
+    )
+    too_far = (pl.col("latent_distance") > farthest).fill_null(value=False)
+    return (pl.col("n_atoms") > largest, size), (too_far, latent)
+
+
+def _rules_before_probe(
+    policy: Policy, size: tuple[pl.Expr, pl.Expr], latent: tuple[pl.Expr, pl.Expr]
+) -> list[Rule]:
+    sent = pl.lit("recompute")
+    no_answer = ~pl.col("p_unreliable").is_finite().fill_null(value=False)
+    too_large = size[0] & (policy.beyond_size == "recompute")
+    too_far = latent[0] & (policy.beyond_latent == "recompute")
+    return [
+        (pl.col("refusal").is_not_null(), sent, "backbone", pl.col("refusal")),
+        (pl.col("rare") != "", sent, "element", pl.col("rare")),
+        (too_large, sent, "size", size[1]),
+        (too_far, sent, "latent distance", latent[1]),
+        (no_answer, sent, "no answer", pl.lit("PROBE gave no answer")),
+    ]
+
+
+def _by_cutoffs(policy: Policy) -> list[Rule]:
+    p, sent, kept = pl.col("p_unreliable"), pl.lit("recompute"), pl.lit("accept")
+    sure = p <= 1 - policy.accept_confidence + ROUNDING
+    unsure = p >= policy.recompute_confidence - ROUNDING
+    return [
+        (sure, kept, "reliable", _says(p, "at most", 1 - policy.accept_confidence)),
+        (unsure, sent, "unreliable", _says(p, "at least", policy.recompute_confidence)),
+        (pl.lit(True), pl.lit(policy.between), "between", _says(p, "between the cutoffs")),
+    ]
+
+
+def _by_promise(promised: Promise) -> list[Rule]:
+    p, sent, kept = pl.col("p_unreliable"), pl.lit("recompute"), pl.lit("accept")
+    if promised.cutoff is None:
+        why = _says(p, "but no cutoff keeps the promise")
+        return [(pl.lit(True), sent, "no promise", why)]
+    return [
+        (p <= promised.cutoff, kept, "reliable", _says(p, "at most", promised.cutoff)),
+        (pl.lit(True), sent, "unreliable", _says(p, "above", promised.cutoff)),
+    ]
+
+
+def _by_budget(core_hours: float, overruled: pl.Expr) -> list[Rule]:
+    """First what other rules demand, then the worst, in the frame's order, until it is spent."""
+    p, hours = pl.col("p_unreliable"), pl.col("dft_core_hours").fill_null(0.0)
+    demanded = pl.when(overruled).then(hours).otherwise(0.0).sum()
+    chosen = pl.when(overruled).then(0.0).otherwise(hours).cum_sum()
+    budget = f"the budget of {core_hours:g} core-hours"
+    return [
+        (
+            demanded + chosen <= core_hours,
+            pl.lit("recompute"),
+            "budget",
+            _says(p, f"within {budget}"),
+        ),
+        (pl.lit(True), pl.lit("accept"), "beyond budget", _says(p, f"beyond {budget}")),
+    ]
+
+
+def _flags(size: pl.Expr, latent: pl.Expr) -> pl.Expr:
+    """What lies outside the calibration set and did not decide."""
+    warnings = [("size", "beyond_size", size), ("latent distance", "beyond_latent", latent)]
+    flags = pl.concat_str(
+        [pl.when(column, pl.col("kind") != kind).then(says) for kind, column, says in warnings],
+        separator="; ",
+        ignore_nulls=True,
+    )
+    return flags.fill_null("")
 
 
 def _remove_stale(plan: planning.Plan, folder: Path) -> None:
@@ -137,84 +248,34 @@ def _says(p: pl.Expr, *words: object) -> pl.Expr:
 
 def _rare_in(numbers: pl.Series, rare: Mapping[int, int], policy: Policy) -> pl.Series:
     """Per conformer, its elements with too few calibration molecules, in words; "" if none."""
-    needed = policy.min_element_molecules
-    words = {
-        z: f"{chemical_symbols[z]} is in {n} calibration molecules, {needed} are needed"
-        for z, n in rare.items()
-    }
-    return pl.Series(
-        ["; ".join(words[z] for z in sorted(set(row)) if z in words) for row in numbers],
-        dtype=pl.String,
-    )
+    atoms = pl.col("numbers")
+    present = set(numbers.explode().unique().drop_nulls()) & rare.keys()
+    words = [
+        pl.when(atoms.list.contains(z)).then(
+            pl.lit(
+                f"{chemical_symbols[z]} is in {rare[z]} calibration molecules, "
+                f"{policy.min_element_molecules} are needed"
+            )
+        )
+        for z in sorted(present)
+    ]
+    in_words = pl.concat_str(words or [pl.lit("")], separator="; ", ignore_nulls=True)
+    return numbers.to_frame("numbers").with_columns(rare=in_words)["rare"]
 
 
 def _conformers(paths: Sequence[Path]) -> pl.DataFrame:
     return merge_duplicates(pl.concat([tables.frame(path, tables.CONFORMERS) for path in paths]))
 
 
-def _count_ids(paths: Sequence[Path]) -> int:
-    """Distinct conformers, counted from the shards and not from what was decided."""
-    columns = ["conformer_id"]
-    ids = pl.concat([tables.frame(path, tables.CONFORMERS, columns) for path in paths])
-    return ids["conformer_id"].n_unique()
-
-
-def _scores(paths: Sequence[Path]) -> pl.DataFrame:
+def _scores(paths: Sequence[Path], policy: Policy) -> pl.DataFrame:
     columns = ["conformer_id", "energy_ev", "p_unreliable", "latent_distance", "refusal"]
+    if policy.tolerance_kcal is not None:
+        columns += ["location_kcal", "scale_kcal"]
+        for path in paths:
+            if "location_kcal" not in tables.open_parquet(path).schema_arrow.names:
+                raise ProbeError(
+                    f"{path}: of an older version, for one boundary; score the library again "
+                    "(`snakemake --forcerun score`), or leave tolerance_kcal out"
+                )
     frames = [tables.frame(path, tables.SCORES, columns) for path in paths]
     return pl.concat(frames).unique("conformer_id", keep="first", maintain_order=True)
-
-
-def _summary(
-    plan: planning.Plan,
-    folder: Path,
-    decided: pl.DataFrame,
-    rejected: pl.DataFrame,
-    card: Mapping[str, Any],
-    policy: Policy,
-) -> dict[str, Any]:
-    ingested = [tables.provenance(path) for path in plan.files(folder / "conformers")]
-    scored = [tables.provenance(path) for path in plan.files(folder / "scores")]
-    n_ingested = sum(record["n_ingested"] for record in ingested)
-    n_conformers = _count_ids(plan.files(folder / "conformers"))
-    verdicts, kinds = decided["verdict"].to_list(), decided["kind"].to_list()
-    sent = decided.filter(pl.col("verdict") == "recompute")
-    reasons = sent.group_by("kind").len().sort("len", "kind", descending=[True, False])
-    return {
-        "library": plan.library,
-        "n_records": plan.n_records,
-        "n_ingested": n_ingested,
-        "n_rejected": rejected.height,
-        "n_conformers": n_conformers,
-        "n_duplicates": n_ingested - n_conformers,
-        "n_accept": verdicts.count("accept"),
-        "n_recompute": verdicts.count("recompute"),
-        "n_refused": kinds.count("backbone"),
-        "n_beyond_size": int(decided["beyond_size"].sum()),
-        "n_beyond_latent": int(decided["beyond_latent"].sum()),
-        "reasons": dict(reasons.iter_rows()),
-        "cutoffs": vars(policy),
-        "backbone": card["backbone"],
-        "checkpoint": card["name"],
-        "fingerprint": card["fingerprint"],
-        "licence": weights.entry(card["backbone"]).licence,
-        "boundary_kcal": card["boundary_kcal"],
-        "device": ", ".join(sorted({record["device"] for record in scored})),
-        "versions": {name: version(name) for name in VERSIONS},
-    }
-
-
-def _check(summary: Mapping[str, Any]) -> None:
-    """Raise unless every record and every conformer is somewhere, and only once."""
-    if summary["n_records"] != summary["n_ingested"] + summary["n_rejected"]:
-        raise ProbeError(
-            f"library {summary['library']}: {summary['n_records']} records read, but "
-            f"{summary['n_ingested']} ingested and {summary['n_rejected']} rejected; "
-            f"remove results/{summary['library']} and run again"
-        )
-    if summary["n_conformers"] != summary["n_accept"] + summary["n_recompute"]:
-        raise ProbeError(
-            f"library {summary['library']}: {summary['n_conformers']} conformers, but "
-            f"{summary['n_accept']} accepted and {summary['n_recompute']} to recompute; "
-            f"score the library again (`snakemake --forcerun score`)"
-        )

@@ -1,7 +1,7 @@
 """A small triaged library of real molecules, as the steps before the report leave it on disk."""
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,11 @@ from rdkit.Chem import AllChem, rdFingerprintGenerator
 from probe import tables
 from probe.conformers import conformer_id, rounded
 from probe.metrics import evaluate
+from probe.policy import Policy
 from probe.report.page import Inputs
-from probe.triage import Policy, decide
+from probe.risk import Promise
+from probe.summary import outcome
+from probe.triage import decide
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ENDS_SCRIPT = "</script><script>alert(2)</script>"
@@ -46,7 +49,13 @@ class Library:
     card: dict[str, Any] = field(default_factory=dict)
 
     def write(
-        self, folder: Path, *, n_shards: int = 2, policy: Policy | None = None, **options: Any
+        self,
+        folder: Path,
+        *,
+        n_shards: int = 2,
+        policy: Policy | None = None,
+        promised: Promise | None = None,
+        **options: Any,
     ) -> Inputs:
         """Write the shards and the triaged lists; ``options`` replace fields of the Inputs."""
         inputs = Inputs(
@@ -61,10 +70,10 @@ class Library:
         )
         tables.write_json(inputs.checkpoint / "card.json", self.card)
         tables.write(inputs.triage / "rejected.parquet", self.rejected, tables.REJECTED, {})
-        self._triage(inputs.triage, policy or Policy())
+        self._triage(inputs.triage, policy or Policy(), promised)
         return replace(inputs, **options)
 
-    def _triage(self, folder: Path, policy: Policy) -> None:
+    def _triage(self, folder: Path, policy: Policy, promised: Promise | None) -> None:
         conformers, scores = (
             pl.from_arrow(pa.Table.from_pylist(rows, schema=schema)).unique(
                 "conformer_id", keep="first", maintain_order=True
@@ -74,13 +83,15 @@ class Library:
                 (self.scores, tables.SCORES),
             )
         )
-        decided = decide(conformers.join(scores, on="conformer_id"), self.card, policy)
+        scored = conformers.join(scores, on="conformer_id")
+        decided = decide(scored, self.card, policy, promised)
         for verdict in ("accept", "recompute"):
             rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
             tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, {})
-        tables.write_json(folder / "summary.json", self._summary(decided, policy))
+        found = outcome(decided, self.card, policy, promised)
+        tables.write_json(folder / "summary.json", self._counts(decided) | found)
 
-    def _summary(self, decided: pl.DataFrame, policy: Policy) -> dict[str, Any]:
+    def _counts(self, decided: pl.DataFrame) -> dict[str, Any]:
         recompute = decided.filter(pl.col("verdict") == "recompute")
         return {
             "library": "demo",
@@ -95,7 +106,6 @@ class Library:
             "n_beyond_size": int(decided["beyond_size"].sum()),
             "n_beyond_latent": int(decided["beyond_latent"].sum()),
             "reasons": dict(recompute.group_by("kind").len().sort("kind").iter_rows()),
-            "cutoffs": asdict(policy),
             "backbone": self.card["backbone"],
             "checkpoint": self.card["name"],
             "fingerprint": self.card["fingerprint"],

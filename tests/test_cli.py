@@ -107,6 +107,10 @@ class TestUsage:
         line = fails("triage", tmp_path, "--checkpoint", "x", "--accept-confidence", "0.4")
         assert "0.5<=x<=1" in line
 
+    def test_a_budget_that_is_missing(self, fails, tmp_path):
+        line = fails("triage", tmp_path, "--checkpoint", "aimnet2-b973c", "--policy", "budget")
+        assert "policy budget needs budget_core_hours" in line
+
     def test_a_shard_that_the_plan_has_not(self, probe, fails, tmp_path):
         (tmp_path / "a.smi").write_text("CCO ethanol\n")
         assert probe("plan", tmp_path / "a.smi", "--out", tmp_path / "p.json").exit_code == 0

@@ -76,12 +76,21 @@ class TestCheck:
             "triage": {"accept_confidence": "0.8"},
             "ingest": {"charge_tag": "null", "seed": "7"},
             "shard_size": "1e5",
+            "embed": {"batch_atoms": "2000"},
         }
         checked = config.check(given)
         assert checked["triage"]["accept_confidence"] == 0.8
         assert checked["ingest"]["charge_tag"] is None
+        assert checked["embed"]["batch_atoms"] == 2000
         assert (checked["ingest"]["seed"], checked["shard_size"]) == (7, 100000)
         assert isinstance(checked["shard_size"], int)
+
+    def test_the_keys_of_a_policy_go_together(self):
+        given = {"policy": "budget", "budget_core_hours": "1e3", "tolerance_kcal": "0.5"}
+        checked = config.check({"triage": given})["triage"]
+        assert (checked["policy"], checked["budget_core_hours"]) == ("budget", 1000)
+        assert checked["tolerance_kcal"] == 0.5
+        assert config.check({"triage": {"policy": "risk"}})["triage"]["confidence"] == 0.9
 
     def test_it_does_not_change_what_it_was_given(self, shipped):
         shipped["triage"]["accept_confidence"] = "0.8"
@@ -133,6 +142,39 @@ class TestCheck:
             (
                 {"triage": {"recompute_confidence": float("nan")}},
                 "triage.recompute_confidence must be a number, got 'nan'",
+            ),
+            (
+                {"triage": {"policy": "risky"}},
+                "triage.policy must be cutoff, risk or budget, got 'risky'",
+            ),
+            (
+                {"triage": {"max_unreliable": 0}},
+                "triage.max_unreliable must be between 0.001 and 0.5, got 0",
+            ),
+            (
+                {"triage": {"confidence": 1}},
+                "triage.confidence must be between 0.5 and 0.999, got 1",
+            ),
+            (
+                {"triage": {"tolerance_kcal": 0}},
+                "triage.tolerance_kcal must be at least 0.01, got 0",
+            ),
+            (
+                {"triage": {"tolerance_kcal": "one"}},
+                "triage.tolerance_kcal must be a number or null, got 'one'",
+            ),
+            (
+                {"triage": {"budget_core_hours": float("inf")}},
+                "triage.budget_core_hours must be a number or null, got 'inf'",
+            ),
+            (
+                {"triage": {"policy": "budget"}},
+                "triage: policy budget needs budget_core_hours, the core-hours of DFT to spend",
+            ),
+            (
+                {"triage": {"policy": "risk", "budget_core_hours": 8}},
+                "triage: budget_core_hours is 8, but policy risk spends no budget; set policy to "
+                "budget, or leave the key out",
             ),
             ({"triage": 3}, "triage must be a section of keys, got 3"),
             ({"triage": None}, "triage must be a section of keys, got null"),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from report_library import library
 
+from probe.policy import Policy
 from probe.report import coverage, screening
-from probe.triage import Policy
 
 
 def test_curve_counts_what_reaches_the_cutoff():

@@ -9,8 +9,10 @@ from report_library import ENDS_SCRIPT, HOSTILE, data_of, library, refused
 
 from probe import tables
 from probe.errors import ProbeError
+from probe.policy import Policy
 from probe.report import page
 from probe.report.page import write_report
+from probe.risk import Promise
 
 
 class Reader(HTMLParser):
@@ -186,6 +188,50 @@ def test_wrong_counts_leave_no_report(tmp_path):
     with pytest.raises(ProbeError, match="says 17"):
         write_report(inputs, tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+RISK = Policy(policy="risk", tolerance_kcal=1.0)
+FEW = ["CCO", "CO", "c1ccccc1", "CCN", "ClC(Cl)Cl", "CI"]
+
+
+def test_a_promise_is_shown_with_what_lies_outside_it(tmp_path):
+    promised = Promise(0.1, 0.9, 0.25, 300, 120, 6, 0.086, 22)
+    html, inputs = report(library(FEW), tmp_path, policy=RISK, promised=promised)
+    summary = tables.read_json(inputs.triage / "summary.json")
+    said = read(html).said
+    assert summary["statement"] in said
+    assert "6 of 120 calibration molecules" in summary["statement"]
+    assert summary["n_outside"] == 1
+    assert "In one respect or more 16.7 % of the library lies outside; 0 of these" in said
+    assert "Policy risk Largest unreliable share promised 0.1 Confidence of the promise 0.9" in said
+    assert "Accepted from confidence" not in said
+    assert "at the checkpoint's boundary of 0.87 kcal/mol" in said
+    assert "the probability of an error above 1." in said
+
+
+def test_no_promise_is_shown_and_that_nothing_is_accepted(tmp_path):
+    promised = Promise(0.1, 0.9, None, 15, 0, 0, None, 22)
+    html, _ = report(library(FEW), tmp_path, policy=RISK, promised=promised)
+    said = read(html).said
+    assert "Nothing is accepted: no cutoff promises" in said
+    assert "it holds 15 molecules that may be accepted" in said
+    assert "no promise: no cutoff on p_unreliable keeps the promise" in said
+    assert "nothing is accepted at any cutoff" in said
+
+
+def test_a_budget_is_shown(tmp_path):
+    html, _ = report(library(FEW), tmp_path, policy=Policy(policy="budget", budget_core_hours=50))
+    said = read(html).said
+    assert "Budget of 50 core-hours: the 2 to recompute by other rules" in said
+    assert "budget: the highest p_unreliable that the budget pays for" in said
+    assert "Policy budget Budget 50 core-hours" in said
+
+
+def test_cutoffs_at_the_boundary_say_nothing_of_promises(demo):
+    said = read(demo[0]).said
+    assert "Policy cutoff Accepted from confidence 0.6" in said
+    assert "Nothing is accepted" not in said
+    assert "at the checkpoint's boundary" not in said
 
 
 def test_the_last_screening_is_compared_where_there_was_one(tmp_path):

@@ -6,8 +6,9 @@ from report_library import HOSTILE, library
 
 from probe import tables
 from probe.errors import ProbeError
+from probe.policy import Policy
 from probe.report import screening
-from probe.triage import Policy
+from probe.risk import Promise
 
 SMALL = ["CCO", "CO", "c1ccccc1", "CCN", "ClC(Cl)Cl", "CI"]
 
@@ -105,11 +106,31 @@ def test_a_summary_without_a_count_is_named(tmp_path):
     [
         (Policy(accept_confidence=0.8), 0.8),
         (Policy(accept_confidence=0.9, recompute_confidence=0.7, between="accept"), 0.3),
+        (Policy(policy="budget", budget_core_hours=0.1), None),
     ],
 )
 def test_accept_cutoff_is_where_the_lists_part(tmp_path, policy, cutoff):
     loaded = screening.load(library().write(tmp_path, policy=policy))
-    assert loaded.accept_cutoff == pytest.approx(cutoff)
     decided = loaded.by_confidence
+    if cutoff is None:
+        cutoff = 1 - loaded.p[decided & loaded.accepted].max()
+    assert loaded.accept_cutoff == pytest.approx(cutoff)
     assert loaded.p[decided & loaded.accepted].max() < 1 - cutoff + 1e-9
     assert loaded.p[decided & ~loaded.accepted].min() > 1 - cutoff - 1e-9
+
+
+def test_a_promise_parts_the_lists_at_its_cutoff(tmp_path):
+    promised = Promise(0.1, 0.9, 0.25, 300, 120, 6, 0.086, 22)
+    made = library().write(tmp_path, policy=Policy(policy="risk"), promised=promised)
+    loaded = screening.load(made)
+    assert (loaded.accept_cutoff, loaded.recompute_cutoff) == (0.75, None)
+    assert loaded.p[loaded.accepted].max() <= 0.25
+    assert loaded.p[loaded.by_confidence & ~loaded.accepted].min() > 0.25
+
+
+def test_where_nothing_is_promised_there_is_no_cutoff(tmp_path):
+    promised = Promise(0.1, 0.9, None, 15, 0, 0, None, 22)
+    made = library().write(tmp_path, policy=Policy(policy="risk"), promised=promised)
+    loaded = screening.load(made)
+    assert (loaded.accept_cutoff, loaded.summary["n_accept"]) == (None, 0)
+    assert loaded.by_confidence.sum() == loaded.summary["reasons"]["no promise"]

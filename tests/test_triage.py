@@ -1,13 +1,19 @@
 """Triage: which rule decides, where exactly its line is, and that nothing is lost."""
 
+from math import exp
+
 import polars as pl
+import pyarrow as pa
 import pytest
 from rdkit import Chem
 
 from probe import tables
 from probe.conformers import conformer_id
+from probe.cost import core_hours
 from probe.errors import ProbeError
-from probe.triage import Policy, decide, rare_elements, triage_library
+from probe.policy import Policy
+from probe.risk import Promise
+from probe.triage import at_tolerance, decide, promise, rare_elements, triage_library
 
 CARD = {
     "name": "made-up",
@@ -156,6 +162,202 @@ class TestCutoffs:
         assert rows["beyond_latent"].to_list() == [False, False, False, True]
 
 
+def cutoff_at(cutoff, **values):
+    """A promise as the calibration set gives it."""
+    numbers = {"n_calibration": 300, "n_accepted": 120, "n_unreliable": 6, "bound": 0.086}
+    return Promise(0.1, 0.9, cutoff, **(numbers | {"n_needed": 22} | values))
+
+
+class TestByPromise:
+    POLICY = Policy(policy="risk")
+
+    def by(self, promised, **columns):
+        return decide(scored(**columns), CARD, self.POLICY, promised).sort("conformer_id")
+
+    def test_the_cutoff_parts_the_lists_and_is_accepted_itself(self):
+        rows = self.by(cutoff_at(0.25), p_unreliable=[0.2, 0.25, 0.2500001, 0.9])
+        assert rows["verdict"].to_list() == ["accept", "accept", "recompute", "recompute"]
+        assert rows["kind"].to_list() == ["reliable", "reliable", "unreliable", "unreliable"]
+        assert rows["reason"][0] == "p_unreliable 0.2 at most 0.25"
+        assert rows["reason"][3] == "p_unreliable 0.9 above 0.25"
+
+    def test_the_rules_before_probe_hold_all_the_same(self):
+        rows = self.by(cutoff_at(1.0), numbers=[[33], [6]], p_unreliable=[0.0, float("nan")])
+        assert rows["kind"].to_list() == ["element", "no answer"]
+
+    def test_where_nothing_can_be_promised_nothing_is_accepted(self):
+        rows = self.by(cutoff_at(None), p_unreliable=[0.0, 0.5])
+        assert rows["verdict"].to_list() == ["recompute", "recompute"]
+        assert rows["reason"][0] == "p_unreliable 0.0 but no cutoff keeps the promise"
+
+
+class TestByBudget:
+    """Ethanol costs one unit; with a P atom a molecule costs more, and Th has no basis."""
+
+    UNIT = core_hours(pl.Series([ETHANOL], dtype=pl.List(pl.UInt8)))[0]
+
+    def by(self, units, **columns):
+        policy = Policy(policy="budget", budget_core_hours=units * self.UNIT)
+        return decide(scored(**columns), CARD, policy).sort("conformer_id")
+
+    def test_the_worst_that_fit_are_recomputed_and_the_rest_accepted(self):
+        rows = self.by(2.5, p_unreliable=[0.1, 0.7, 0.4, 0.9])
+        assert rows["verdict"].to_list() == ["accept", "recompute", "accept", "recompute"]
+        assert rows["kind"].to_list() == ["beyond budget", "budget", "beyond budget", "budget"]
+        budget = f"the budget of {2.5 * self.UNIT:g} core-hours"
+        assert rows["reason"][2] == f"p_unreliable 0.4 beyond {budget}"
+        assert rows["reason"][1] == f"p_unreliable 0.7 within {budget}"
+
+    def test_what_must_go_is_paid_first_however_reliable(self):
+        rows = self.by(
+            2.5,
+            p_unreliable=[0.9, 0.8, 0.1, None],
+            numbers=[ETHANOL, ETHANOL, [5], ETHANOL],
+            refusal=[None, None, None, "open shell"],
+        )
+        assert rows["kind"].to_list() == ["budget", "beyond budget", "element", "backbone"]
+
+    def test_where_even_that_is_too_much_probe_sends_none(self):
+        rows = self.by(0.5, p_unreliable=[0.9, None], refusal=[None, "open shell"])
+        assert rows["verdict"].to_list() == ["accept", "recompute"]
+
+    def test_one_that_does_not_fit_ends_it_so_that_nothing_worse_is_accepted(self):
+        rows = self.by(1.5, p_unreliable=[0.9, 0.8, 0.7], numbers=[ETHANOL, ETHANOL * 3, [1, 1]])
+        assert rows["verdict"].to_list() == ["recompute", "accept", "accept"]
+
+    def test_no_budget_is_all_accepted_and_a_large_one_nothing(self):
+        assert set(self.by(0, p_unreliable=[0.9, 0.1])["verdict"]) == {"accept"}
+        assert set(self.by(9, p_unreliable=[0.9, 0.1])["verdict"]) == {"recompute"}
+
+    def test_what_has_no_estimate_costs_nothing(self):
+        rows = self.by(
+            1.0, p_unreliable=[None, 0.5], numbers=[[90], ETHANOL], refusal=["no element Th", None]
+        )
+        assert rows["dft_core_hours"].to_list() == [None, self.UNIT]
+        assert rows["kind"].to_list() == ["backbone", "budget"]
+
+
+class TestTolerance:
+    """Two conformers with two networks' answers each, and a refused one."""
+
+    SCORES = pl.DataFrame(
+        {
+            "p_unreliable": [0.5, 0.6, None],
+            "location_kcal": [[0.0, 0.4], [1.0, 1.2], None],
+            "scale_kcal": [[0.2, 0.2], [0.3, 0.5], None],
+        },
+        schema_overrides={"location_kcal": pl.List(pl.Float32), "scale_kcal": pl.List(pl.Float32)},
+    )
+
+    def at(self, tolerance, scores=SCORES):
+        given = at_tolerance(scores, CARD, Policy(tolerance_kcal=tolerance))
+        return given["p_unreliable"].to_list()
+
+    def test_p_is_that_of_an_error_beyond_it(self):
+        def tail(location, scale):
+            return 1 / (1 + exp((1 - location) / scale)) + 1 / (1 + exp((1 + location) / scale))
+
+        expected = [(tail(0, 0.2) + tail(0.4, 0.2)) / 2, (tail(1, 0.3) + tail(1.2, 0.5)) / 2]
+        assert self.at(1.0)[:2] == pytest.approx(expected, rel=1e-6)
+        assert self.at(1.0)[2] is None
+
+    @pytest.mark.parametrize("boundary", [None, 0.4])
+    def test_at_the_boundary_it_is_the_checkpoints_own(self, boundary):
+        assert self.at(boundary) == [0.5, 0.6, None]
+
+    def test_a_laxer_one_leaves_fewer_unreliable(self):
+        first, second = ([self.at(t)[row] for t in (0.2, 1.0, 5.0)] for row in (0, 1))
+        assert first == sorted(first, reverse=True)
+        assert second == sorted(second, reverse=True)
+
+    def test_none_scored(self):
+        assert self.at(1.0, self.SCORES.tail(1)) == [None]
+        assert self.at(1.0, self.SCORES.head(0)) == []
+
+    def test_a_checkpoint_that_knows_its_boundary_only_is_named(self):
+        blind = self.SCORES.with_columns(
+            location_kcal=pl.lit(None, pl.List(pl.Float32)),
+            scale_kcal=pl.lit(None, pl.List(pl.Float32)),
+        )
+        assert self.at(None, blind) == [0.5, 0.6, None]
+        with pytest.raises(ProbeError, match=r"made-up knows no other tolerance .*, 0\.4 kcal/mol"):
+            self.at(1.0, blind)
+
+
+def held_out(n, unreliable=(), **columns):
+    """Predictions of ``n`` molecules, p rising from 0.01; errors of those named are 2 kcal/mol."""
+    frame = {
+        "conformer_id": [f"held{index}" for index in range(n)],
+        "smiles": [f"C{index}" for index in range(n)],
+        "n_atoms": [9] * n,
+        "numbers": [ETHANOL] * n,
+        "latent_distance": [1.0] * n,
+        "error_kcal": [-2.0 if index in unreliable else 0.1 for index in range(n)],
+        "p_unreliable": [0.01 + 0.9 * index / n for index in range(n)],
+        "location_kcal": [[0.1]] * n,
+        "scale_kcal": [[0.1]] * n,
+    }
+    return pl.DataFrame(pa.Table.from_pydict(frame | columns, schema=tables.HELD_OUT))
+
+
+class TestPromise:
+    RISK = Policy(policy="risk")
+
+    def test_errors_beyond_the_boundary_count_whatever_their_sign(self):
+        found = promise(held_out(100, range(60, 100)), CARD, self.RISK)
+        assert (found.n_calibration, found.max_unreliable, found.confidence) == (100, 0.1, 0.9)
+        assert 0.01 + 0.9 * 0.59 < found.cutoff < 0.01 + 0.9 * 0.7
+        assert found.n_unreliable == found.n_accepted - 60 > 0
+
+    def test_at_another_tolerance_both_p_and_errors_are_others(self):
+        locations = [[0.02 * index] for index in range(100)]
+        frame = held_out(100, range(60, 100), location_kcal=locations)
+        lax = promise(frame, CARD, Policy(policy="risk", tolerance_kcal=2.5))
+        assert (lax.n_accepted, lax.n_unreliable) == (100, 0)
+        assert lax.cutoff == pytest.approx(1 / (1 + exp((2.5 - 1.98) / 0.1)), rel=1e-5)
+
+    def test_each_molecule_counts_once(self):
+        frame = held_out(100, smiles=[f"C{index // 4}" for index in range(100)])
+        assert promise(frame, CARD, self.RISK).n_calibration == 25
+
+    def test_what_other_rules_send_to_recompute_is_no_part_of_it(self):
+        frame = held_out(
+            100,
+            numbers=[[33]] * 10 + [ETHANOL] * 90,
+            n_atoms=[9] * 80 + [31] * 20,
+            latent_distance=[1.0] * 60 + [2.0] * 40,
+        )
+        assert promise(frame, CARD, self.RISK).n_calibration == 90
+        strict = Policy(policy="risk", beyond_size="recompute")
+        assert promise(frame, CARD, strict).n_calibration == 70
+        stricter = Policy(policy="risk", beyond_size="recompute", beyond_latent="recompute")
+        assert promise(frame, CARD, stricter).n_calibration == 50
+
+    def test_the_cutoffs_of_the_other_policy_play_no_part(self):
+        frame = held_out(100, range(60, 100))
+        odd = Policy(0.9, 0.9, "accept", policy="risk")
+        assert promise(frame, CARD, odd) == promise(frame, CARD, self.RISK)
+
+    def test_of_no_molecules_nothing_is_promised(self):
+        found = promise(held_out(0), CARD, self.RISK)
+        assert (found.cutoff, found.n_calibration) == (None, 0)
+
+
+class TestPolicy:
+    def test_a_budget_is_named_where_it_is_missing(self):
+        with pytest.raises(ProbeError, match="policy budget needs budget_core_hours"):
+            Policy(policy="budget")
+
+    def test_one_that_nobody_spends_is_a_mistake(self):
+        with pytest.raises(ProbeError, match="budget_core_hours is 8, but policy risk spends no"):
+            Policy(policy="risk", budget_core_hours=8)
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_numbers_are_finite(self, value):
+        with pytest.raises(ProbeError, match=f"triage: tolerance_kcal is {value}"):
+            Policy(tolerance_kcal=value)
+
+
 class TestFlags:
     def test_what_is_outside_is_flagged_and_accepted_all_the_same(self):
         row = one(n_atoms=31, latent_distance=2.0)
@@ -212,6 +414,8 @@ def score(row, p):
     empty = dict.fromkeys(tables.SCORES.names)
     energy = None if p is None else -2000.0
     answer = {"p_unreliable": p, "energy_ev": energy, "refusal": refusal, "latent_distance": 1.0}
+    if p is not None:
+        answer |= {"location_kcal": [0.0, 0.0], "scale_kcal": [0.2, 0.2]}
     return empty | {"conformer_id": row["conformer_id"]} | answer
 
 
@@ -249,7 +453,8 @@ class Library:
             tables.write(self.folder / "scores" / name, kept, tables.SCORES, {"device": "cpu"})
 
     def triage(self, policy=None):
-        return triage_library(self.folder, CARD, policy or Policy())
+        held_out = self.folder / "held_out.parquet"
+        return triage_library(self.folder, CARD, policy or Policy(), held_out)
 
     def table(self, name):
         schema = tables.REJECTED if name == "rejected" else tables.TRIAGED
@@ -353,6 +558,109 @@ class TestALibrary:
         assert summary["reasons"] == {}
         assert library.table("accept").height == library.table("recompute").height == 0
         assert (library.folder / "recompute.sdf").read_text() == ""
+
+
+class TestWhatAPolicyCameTo:
+    """The library of six records: p 0.1, 0.9, 0.2, and a radical that the backbone refuses."""
+
+    def kept(self, library, frame):
+        table = frame.to_arrow()
+        tables.write(library.folder / "held_out.parquet", table, tables.HELD_OUT, {})
+        return library
+
+    def test_a_promise_is_in_numbers_and_in_words(self, library):
+        self.kept(library, held_out(100, range(60, 100)))
+        summary = library.triage(Policy(policy="risk"))
+        promised = summary["promise"]
+        assert (promised["max_unreliable"], promised["confidence"]) == (0.1, 0.9)
+        assert (promised["n_accepted"], promised["n_unreliable"]) == (62, 2)
+        assert promised["bound"] <= 0.1
+        assert summary["accept_up_to_p"] == promised["cutoff"]
+        assert (summary["n_accept"], summary["n_recompute"]) == (2, 2)
+        assert summary["reasons"] == {"backbone": 1, "unreliable": 1}
+        assert summary["statement"] == (
+            f"Accepted up to p_unreliable {promised['cutoff']:.3g}: at most 10 % of energies off "
+            "by more than 0.4 kcal/mol, with 90 % confidence (2 of 62 calibration molecules are). "
+            "This holds for libraries like the calibration set; 0 % of this one lies outside its "
+            "domain."
+        )
+
+    def test_no_promise_is_said_and_nothing_accepted(self, library):
+        self.kept(library, held_out(15))
+        summary = library.triage(Policy(policy="risk"))
+        assert (summary["n_accept"], summary["accept_up_to_p"]) == (0, None)
+        assert summary["reasons"] == {"no promise": 3, "backbone": 1}
+        assert summary["statement"] == (
+            "Nothing is accepted: no cutoff promises at most 10 % of energies off by more than "
+            "0.4 kcal/mol, with 90 % confidence; the calibration set is too small: it holds 15 "
+            "molecules that may be accepted, and even without one unreliable it takes 22."
+        )
+
+    def test_without_the_held_out_molecules_it_stops_before_it_writes(self, library):
+        with pytest.raises(ProbeError, match=r"held_out\.parquet: no such file"):
+            library.triage(Policy(policy="risk"))
+        assert not (library.folder / "summary.json").exists()
+
+    def test_a_budget_is_in_numbers_and_in_words(self, library):
+        water = core_hours(pl.Series([[8, 1, 1]], dtype=pl.List(pl.UInt8)))[0]
+        summary = library.triage(Policy(policy="budget", budget_core_hours=2.5 * water))
+        assert (summary["n_accept"], summary["accept_up_to_p"]) == (2, 0.2)
+        assert summary["reasons"] == {"backbone": 1, "budget": 1}
+        assert summary["dft_core_hours"] == {
+            "recompute": pytest.approx(2 * water),
+            "by_other_rules": pytest.approx(water),
+            "n_unknown": 0,
+        }
+        assert summary["statement"] == (
+            f"Budget of {2.5 * water:g} core-hours: the 1 to recompute by other rules (about "
+            f"{water:.3g}), then the 1 with the highest p_unreliable (about {water:.3g}); the "
+            "other 2 are accepted."
+        )
+        assert library.table("accept")["dft_core_hours"].to_list() == [water, water]
+
+    def test_a_budget_too_small_for_what_must_go_is_said(self, library):
+        summary = library.triage(Policy(policy="budget", budget_core_hours=0))
+        hours = summary["dft_core_hours"]["by_other_rules"]
+        assert summary["statement"] == (
+            f"Budget of 0 core-hours: the 1 to recompute by other rules take about {hours:.3g}, "
+            "more than that; PROBE sends none."
+        )
+        assert (summary["n_accept"], summary["n_recompute"]) == (3, 1)
+
+    def test_cutoffs_promise_nothing(self, library):
+        summary = library.triage()
+        assert summary["policy"] == "cutoff"
+        assert summary["promise"] is summary["statement"] is None
+        assert summary["accept_up_to_p"] == pytest.approx(0.4)
+        assert library.triage(Policy(0.9, 0.7, "accept"))["accept_up_to_p"] == 0.7
+
+    def test_the_lists_hold_p_at_the_tolerance(self, library):
+        assert library.triage()["tolerance_kcal"] == CARD["boundary_kcal"]
+        summary = library.triage(Policy(tolerance_kcal=1.0))
+        assert summary["tolerance_kcal"] == 1.0
+        lists = pl.concat([library.table("accept"), library.table("recompute")])
+        assert lists["p_unreliable"].null_count() == 1
+        expected = 2 / (1 + exp(5))
+        assert lists["p_unreliable"].drop_nulls().to_list() == pytest.approx([expected] * 3)
+
+    def test_scores_of_an_older_version_serve_the_boundary_and_no_other_tolerance(self, library):
+        for path in (library.folder / "scores").glob("*.parquet"):
+            older = tables.read(path, tables.SCORES).drop_columns(["location_kcal", "scale_kcal"])
+            schema = pa.schema([tables.SCORES.field(name) for name in older.column_names])
+            tables.write(path, older, schema, {"device": "cpu"})
+        assert library.triage()["n_accept"] == 2
+        with pytest.raises(ProbeError, match="of an older version, for one boundary; score"):
+            library.triage(Policy(tolerance_kcal=1.0))
+
+    def test_what_lies_outside_in_any_respect_counts_once(self, tmp_path):
+        rows = [
+            (conformer(1), 0.1),
+            (conformer(2, n_atoms=31, numbers=[5, 1, 1]), 0.1),
+            (conformer(3, n_atoms=31), 0.1),
+            (conformer(4, n_atoms=31, multiplicity=2), None),
+        ]
+        summary = Library(tmp_path, [rows]).triage()
+        assert (summary["n_outside"], summary["n_accept_outside"]) == (2, 1)
 
 
 class TestALossStopsIt:

@@ -51,16 +51,23 @@ def draw_curve(axes: Axes, drawn: Curve, screening: Screening) -> None:
     axes.plot(
         GRID, drawn.expected, color=figures.WARM, ls="--", label="expected unreliable among them"
     )
-    accept, recompute = screening.accept_cutoff, 1 - screening.recompute_cutoff
-    text = f"dotted: accept from {accept:.3g}"
-    axes.axvline(accept, color=figures.MUTED, lw=1, ls=":")
-    if recompute < accept:
-        text += f", recompute up to {recompute:.3g}"
-        axes.axvline(recompute, color=figures.MUTED, lw=1, ls=":")
-    axes.set_title(text, color=figures.MUTED, fontsize=8.5)
+    axes.set_title(_mark_cutoffs(axes, screening), color=figures.MUTED, fontsize=8.5)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence cutoff (1 − p_unreliable)")
     axes.set(ylabel="fraction", yticks=np.linspace(0, 1, 6))
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.07), ncols=2, handlelength=1.8)
+
+
+def _mark_cutoffs(axes: Axes, screening: Screening) -> str:
+    """Draw a line at each cutoff and say what they are."""
+    accept, recompute = screening.accept_cutoff, screening.recompute_cutoff
+    if accept is None:
+        return "nothing is accepted at any cutoff"
+    axes.axvline(accept, color=figures.MUTED, lw=1, ls=":")
+    text = f"dotted: accept from {accept:.3g}"
+    if recompute is None or 1 - recompute >= accept:
+        return text
+    axes.axvline(1 - recompute, color=figures.MUTED, lw=1, ls=":")
+    return f"{text}, recompute up to {1 - recompute:.3g}"
 
 
 def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:

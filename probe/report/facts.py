@@ -40,8 +40,11 @@ REASONS = {
     "element": "an element with too few calibration molecules",
     "size": "larger than any calibration molecule",
     "latent distance": "unlike the calibration molecules",
-    "unreliable": "p_unreliable at or above the cutoff",
+    "unreliable": "p_unreliable beyond the cutoff",
     "between": "p_unreliable between the cutoffs",
+    "budget": "the highest p_unreliable that the budget pays for",
+    "no promise": "no cutoff on p_unreliable keeps the promise",
+    "no answer": "PROBE gave no number",
 }
 SMALL_SET = 1000
 """Labelled molecules below which the page says that the calibration set is small."""
@@ -115,14 +118,31 @@ def model_card(screening: Screening) -> list[tuple[str, str]]:
         "Training seed": training.get("seed"),
         "Held-out protocol": held_out(card).get("protocol"),
         "Device": summary.get("device"),
-        "Accepted from confidence": cutoffs["accept_confidence"],
-        "Recomputed from p_unreliable": cutoffs["recompute_confidence"],
-        "Between the two": cutoffs["between"],
+        "Tolerance of this run": _with_unit(summary["tolerance_kcal"], "kcal/mol"),
+        **_policy(summary),
         "Calibration molecules an element needs": cutoffs.get("min_element_molecules"),
         "Beyond the calibration set's size": cutoffs.get("beyond_size"),
         "Beyond its latent distance": cutoffs.get("beyond_latent"),
     }
     return [(title, _text(value)) for title, value in facts.items() if value is not None]
+
+
+def _policy(summary: dict[str, Any]) -> dict[str, object]:
+    """The settings of the policy that drew the line; those of the others played no part."""
+    cutoffs = summary["cutoffs"]
+    settings: dict[str, dict[str, object]] = {
+        "cutoff": {
+            "Accepted from confidence": cutoffs["accept_confidence"],
+            "Recomputed from p_unreliable": cutoffs["recompute_confidence"],
+            "Between the two": cutoffs["between"],
+        },
+        "risk": {
+            "Largest unreliable share promised": cutoffs["max_unreliable"],
+            "Confidence of the promise": cutoffs["confidence"],
+        },
+        "budget": {"Budget": _with_unit(cutoffs["budget_core_hours"], "core-hours")},
+    }
+    return {"Policy": summary["policy"], **settings[summary["policy"]]}
 
 
 def small_set(card: dict[str, Any]) -> int | None:

@@ -165,6 +165,7 @@ def _scale(drawn: Figure, screening: Screening) -> None:
     bar.outline.set_visible(False)
     bar.set_ticks([0, 0.25, 0.5, 0.75, 1])
     bar.set_label("p_unreliable (triangles: the cutoffs)", labelpad=2)
-    for cutoff in {round(1 - screening.accept_cutoff, 6), round(screening.recompute_cutoff, 6)}:
+    cutoffs = (screening.summary["accept_up_to_p"], screening.recompute_cutoff)
+    for cutoff in {round(cutoff, 6) for cutoff in cutoffs if cutoff is not None}:
         axes.plot(cutoff, 1.35, "v", color=figures.INK, ms=6, clip_on=False,
                   transform=axes.get_xaxis_transform())  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from probe import tables
 from probe.errors import ProbeError
+from probe.summary import BY_PROBE
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -32,6 +33,7 @@ LISTED = [
 SUMMARY = [
     *("n_records", "n_ingested", "n_rejected", "n_conformers", "n_duplicates"),
     *("n_accept", "n_recompute", "n_refused", "reasons", "cutoffs", "backbone", "checkpoint"),
+    *("policy", "tolerance_kcal", "accept_up_to_p", "statement", "n_outside", "n_accept_outside"),
 ]
 """What the report cannot do without in summary.json."""
 
@@ -75,22 +77,25 @@ class Screening:
 
     @cached_property
     def by_confidence(self) -> npt.NDArray[np.bool_]:
-        """Which listed conformers the confidence cutoffs decided about, and no other rule."""
+        """Which listed conformers p_unreliable decided about, and no other rule."""
         reasons = pc.starts_with(self.listed["reason"], "p_unreliable ")
         decided: npt.NDArray[np.bool_] = pc.fill_null(reasons, False).to_numpy()
         return decided
 
     @cached_property
-    def accept_cutoff(self) -> float:
-        """Confidence 1 - p from which a prediction is accepted, the rule for `between` included."""
-        cutoffs = self.summary["cutoffs"]
-        if cutoffs["between"] == "accept":
-            return min(float(cutoffs["accept_confidence"]), 1 - self.recompute_cutoff)
-        return float(cutoffs["accept_confidence"])
+    def accept_cutoff(self) -> float | None:
+        """Confidence 1 - p from which a prediction is accepted, None if none is."""
+        up_to = self.summary["accept_up_to_p"]
+        return None if up_to is None else 1 - float(up_to)
 
     @cached_property
-    def recompute_cutoff(self) -> float:
-        """P(unreliable) from which a prediction is sent to DFT on its own account."""
+    def recompute_cutoff(self) -> float | None:
+        """P(unreliable) from which a prediction is sent to DFT on its own account.
+
+        None where that is all that is not accepted.
+        """
+        if self.summary["policy"] != "cutoff":
+            return None
         return float(self.summary["cutoffs"]["recompute_confidence"])
 
     def shards(
@@ -181,7 +186,7 @@ def _tables(screening: Screening, n_accept: int) -> Iterator[tuple[str, int, int
     """What the tables must hold: name, number in the summary, number of rows."""
     summary, listed = screening.summary, screening.listed
     different = pc.count_distinct(listed["conformer_id"]).as_py()
-    decided = sum(summary["reasons"].get(kind, 0) for kind in ("unreliable", "between"))
+    decided = sum(summary["reasons"].get(kind, 0) for kind in BY_PROBE)
     yield "accepted rows", summary["n_accept"], n_accept
     yield "rows to recompute", summary["n_recompute"], listed.num_rows - n_accept
     yield "rows marked accept", summary["n_accept"], int(screening.accepted.sum())

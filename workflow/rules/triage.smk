@@ -6,6 +6,9 @@ rule triage:
         rejected=shards("results/{library}/rejects/{shard}.parquet"),
         scores=shards("results/{library}/scores/{shard}.parquet"),
         card=CHECKPOINT / card.CARD,
+        held_out=(
+            CHECKPOINT / card.HELD_OUT if config["triage"]["policy"] == "risk" else []
+        ),
     output:
         accept="results/{library}/accept.parquet",
         recompute="results/{library}/recompute.parquet",
