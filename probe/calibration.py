@@ -78,15 +78,14 @@ class Labelled:
         errors: NDArray[np.float64] = self.differences(rows) - np.array(shifts)
         return errors * tables.KCAL_PER_EV
 
-    def domain(self) -> dict[str, Any]:
-        """What the card says of the calibration set: its shape and its reach."""
-        sizes = [len(sample.numbers) for sample in self.samples]
+    def domain(self, rows: Rows) -> dict[str, Any]:
+        """What the card says of ``rows``, the training part: its shape and its reach."""
+        numbers = [self.samples[i].numbers for i in rows]
+        sizes = [len(atoms) for atoms in numbers]
         return {
             "embedding_dim": self.samples[0].embedding.shape[1],
             "charges": self.samples[0].charges is not None,
-            "elements": element_counts(
-                [sample.numbers for sample in self.samples], self.smiles.tolist()
-            ),
+            "elements": element_counts(numbers, self.smiles[rows].tolist()),
             "n_atoms": {"min": min(sizes), "max": max(sizes)},
         }
 

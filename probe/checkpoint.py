@@ -1,10 +1,11 @@
-"""PROBE checkpoints: a folder with probe.safetensors and card.json.
+"""PROBE checkpoints: a folder with probe.safetensors, held_out.parquet and card.json.
 
 The card says what the checkpoint belongs to and what it was made from; the tensors hold the
-normalisation, the members of the ensemble and the reference of the latent distance. Nothing in
-either is code.
+normalisation, the members of the ensemble and the reference of the latent distance; the table
+holds its answers for the conformers that none of its fitting saw. Nothing in them is code.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch import Tensor
 from probe import card, tables
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
-from probe.network import Normalisation, Probe, Sample, state
+from probe.network import Inputs, Normalisation, Probe, Sample, state
 from probe.packing import packs
 from probe.reference import Shift
 
@@ -54,7 +55,7 @@ class Checkpoint:
     latent_mean: Tensor = field(default_factory=lambda: torch.zeros(tables.EMBEDDING_WIDTH))
     latent_whitening: Tensor = field(default_factory=lambda: torch.eye(tables.EMBEDDING_WIDTH))
     held_out: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``tables.HELD_OUT``; training fills them, loading does not read them."""
+    """Rows of ``tables.HELD_OUT``: what it says of conformers that none of its fitting saw."""
 
     @property
     def boundary_kcal(self) -> float:
@@ -78,6 +79,12 @@ class Checkpoint:
             batch = order[start:stop]
             answers |= zip(batch, self._answers([samples[i] for i in batch]), strict=True)
         return [answers[index] for index in range(len(samples))]
+
+    @torch.inference_mode()
+    def p_unreliable(self, inputs: Inputs) -> NDArray[np.float64]:
+        """P(unreliable) [B] of a batch that is already normalised."""
+        answers = [member.eval()(inputs).answer for member in self.members]
+        return self._judge(torch.stack(answers, dim=1).double().cpu().numpy())[0]
 
     @torch.inference_mode()
     def _answers(self, samples: Sequence[Sample]) -> list[Scored]:
@@ -116,11 +123,11 @@ class Checkpoint:
         return exceedance(location, scale, self.boundary_kcal), location, scale
 
     def to(self, device: torch.device) -> "Checkpoint":
-        """The checkpoint on ``device``."""
+        """A copy on ``device``; this one stays where it is."""
         return replace(
             self,
-            normalisation=self.normalisation.to(device),
-            members=[member.to(device) for member in self.members],
+            normalisation=copy.deepcopy(self.normalisation).to(device),
+            members=[copy.deepcopy(member).to(device) for member in self.members],
             latent_mean=self.latent_mean.to(device),
             latent_whitening=self.latent_whitening.to(device),
         )
@@ -142,7 +149,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "latent.whitening": checkpoint.latent_whitening.cpu().contiguous(),
     }
     tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(tensors)))
-    tables.write(folder / card.HELD_OUT, checkpoint.held_out, tables.HELD_OUT, {})
+    origin = {"checkpoint": checkpoint.card["name"], "fingerprint": checkpoint.card["fingerprint"]}
+    tables.write(folder / card.HELD_OUT, checkpoint.held_out, tables.HELD_OUT, origin)
     tables.write_json(folder / card.CARD, checkpoint.card)
 
 
@@ -152,8 +160,9 @@ def load(name: str) -> Checkpoint:
     Raises:
         ProbeError: it does not exist, is of another format, or is damaged.
     """
-    record = card.read(name)
-    path = card.resolve(name) / card.WEIGHTS
+    record, folder = card.read(name), card.resolve(name)
+    held_out = tables.read(folder / card.HELD_OUT, tables.HELD_OUT).to_pylist()
+    path = folder / card.WEIGHTS
     try:
         tensors = load_file(path)
         normalisation = Normalisation(record["embedding_dim"])
@@ -163,9 +172,8 @@ def load(name: str) -> Checkpoint:
             member = Probe(record["embedding_dim"], charges=record["charges"], head=record["head"])
             member.load_state_dict(_under(f"member{index}", tensors))
             members.append(member.eval())
-        return Checkpoint(
-            record, normalisation, members, tensors["latent.mean"], tensors["latent.whitening"]
-        )
+        latent = tensors["latent.mean"], tensors["latent.whitening"]
+        return Checkpoint(record, normalisation, members, *latent, held_out)
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise ProbeError(
             f"{path}: not the weights that its card describes ({tables.first_line(error)}); "

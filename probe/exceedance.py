@@ -56,8 +56,13 @@ def fit_scale_factor(
 
 
 def fit_temperature(logits: NDArray[np.float64], unreliable: NDArray[np.bool_]) -> float:
-    """The temperature of two-class ``logits`` [M] (unreliable less reliable), likewise."""
-    return _least(lambda log_t: log_loss(expit(logits / np.exp(log_t)), unreliable))
+    """The temperature of two-class ``logits`` [M] (unreliable less reliable), likewise.
+
+    Its log loss is exact: one that is cut at ``SMALLEST`` is flat where logits are large, and has
+    no slope to follow from there.
+    """
+    wrong_way = np.where(unreliable, -logits, logits)
+    return _least(lambda log_t: float(np.logaddexp(0, wrong_way / np.exp(log_t)).mean()))
 
 
 def _least(loss: Callable[[float], float]) -> float:

@@ -18,7 +18,7 @@ SPREAD = 1e-6
 CLIP = 5.0
 """Standardised scalars are clipped to this many standard deviations."""
 LOG_SCALE = (-5.0, 4.0)
-"""Bounds of the logarithmic scale, so that no probability is exactly 0 or 1."""
+"""Bounds of the logarithmic scale: no network may be surer, or less sure, of a single error."""
 
 Head = Literal["classes", "distribution"]
 

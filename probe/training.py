@@ -107,6 +107,7 @@ def train(
     rest, held_out = split(data, recipe)
     shift = data.shift(rest, recipe.min_element_molecules)
     rest, held_out = (rows[data.covered(rows, shift)] for rows in (rest, held_out))
+    require_enough(data, rest, held_out, recipe.folds)
     error_kcal = data.error_kcal(np.arange(len(data)), shift)
     boundary = float(np.percentile(np.abs(error_kcal[rest]), recipe.boundary_percentile))
     normalisation = Normalisation(data.samples[0].embedding.shape[1])
@@ -121,7 +122,7 @@ def train(
         "version": __version__,
         "head": recipe.head,
         "n_members": recipe.members,
-        **data.domain(),
+        **data.domain(rest),
         "boundary_kcal": boundary,
         "temperature": temperature(task, members, recipe.head),
         "latent_99": np.inf,
@@ -146,13 +147,19 @@ def split(data: Labelled, recipe: Recipe) -> tuple[Rows, Rows]:
         ProbeError: too few molecules on either side.
     """
     aside = np.array([in_share(s, "held out", recipe.held_out) for s in data.smiles], dtype=bool)
-    n_rest, n_held_out = (len(set(data.smiles[side].tolist())) for side in (~aside, aside))
-    if n_rest < 2 * recipe.folds or not n_held_out:
+    rest, held_out = np.flatnonzero(~aside), np.flatnonzero(aside)
+    require_enough(data, rest, held_out, recipe.folds)
+    return rest, held_out
+
+
+def require_enough(data: Labelled, rest: Rows, held_out: Rows, folds: int) -> None:
+    """Raise ProbeError unless ``rest`` has two molecules a fold and ``held_out`` has one."""
+    n_rest, n_held_out = (len(set(data.smiles[rows].tolist())) for rows in (rest, held_out))
+    if n_rest < 2 * folds or not n_held_out:
         raise ProbeError(
             f"{n_rest} molecules to learn from and {n_held_out} held out are too few for "
-            f"{recipe.folds} folds; label more"
+            f"{folds} folds; label more"
         )
-    return np.flatnonzero(~aside), np.flatnonzero(aside)
 
 
 def in_units(error_kcal: NDArray[np.float64], boundary_kcal: float) -> Tensor:
@@ -167,7 +174,8 @@ def fit_members(task: Task, rows: Rows, recipe: Recipe) -> Members:
     networks, unseen = [], []
     for member in range(recipe.members):
         seed = recipe.seed + member
-        folds = GroupKFold(recipe.folds, shuffle=True, random_state=seed // recipe.folds)
+        cut = recipe.seed + member // recipe.folds  # a new one when every fold was left out once
+        folds = GroupKFold(recipe.folds, shuffle=True, random_state=cut)
         cuts = list(folds.split(rows, groups=task.smiles[rows]))
         others, fold = (rows[part] for part in cuts[member % recipe.folds])
         splitter = GroupShuffleSplit(1, test_size=recipe.validation, random_state=seed)
@@ -234,7 +242,7 @@ def classes_loss(logits: Tensor, error: Tensor, inputs: Inputs) -> Tensor:
     target = (error.abs() > 1).long()
     entropy = nn.functional.cross_entropy(logits, target, reduction="none")
     weight = (~inputs.padding).sum(dim=1).float().rsqrt()
-    return (entropy * weight).sum() / weight.sum()
+    return (entropy * weight).mean()
 
 
 def distribution_loss(answers: Tensor, error: Tensor, inputs: Inputs) -> Tensor:  # noqa: ARG001

@@ -194,3 +194,40 @@ class TestReserved:
 
     def test_none_is_in_the_calibration_set(self, calibration):
         assert not any(map(labels.reserved, calibration.smiles))
+
+
+class TestInShare:
+    NAMES = tuple("C" * n for n in range(1, 2001))
+
+    def side(self, purpose, share):
+        return np.array([labels.in_share(name, purpose, share) for name in self.NAMES])
+
+    @pytest.mark.parametrize(
+        ("smiles", "purpose", "digest"),
+        [("C", "held out", "40817a40"), ("CC", "held out", "45081807"), ("C", "risk", "6d44935b")],
+    )
+    def test_it_is_the_hash_of_purpose_and_smiles(self, smiles, purpose, digest):
+        text = f"{purpose}:{smiles}"
+        assert hashlib.sha256(text.encode()).hexdigest().startswith(digest)
+        place = int(digest, 16) / 16**8
+        assert labels.in_share(smiles, purpose, place + 1e-9)
+        assert not labels.in_share(smiles, purpose, place - 1e-9)
+
+    @pytest.mark.parametrize("share", [0.05, 0.15, 0.5])
+    def test_it_is_about_that_share_of_all_molecules(self, share):
+        assert self.side("held out", share).mean() == pytest.approx(share, abs=0.03)
+
+    def test_none_and_all_are_shares_too(self):
+        assert not self.side("held out", 0.0).any()
+        assert self.side("held out", 1.0).all()
+
+    def test_a_larger_share_holds_the_smaller(self):
+        assert (self.side("held out", 0.3) >= self.side("held out", 0.1)).all()
+
+    def test_shares_of_different_purpose_are_independent(self):
+        one, other = self.side("held out", 0.5), self.side("risk", 0.5)
+        assert (one & other).mean() == pytest.approx(0.25, abs=0.04)
+
+    def test_so_are_what_is_held_out_and_what_is_reserved(self):
+        held_out, kept = self.side("held out", 0.5), [not labels.reserved(n) for n in self.NAMES]
+        assert held_out[kept].mean() == pytest.approx(0.5, abs=0.04)

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from probe.network import CLIP, Inputs, Normalisation, Probe, Sample, parameters, state
+from probe.network import (
+    CLIP,
+    LOG_SCALE,
+    Inputs,
+    Normalisation,
+    Probe,
+    Sample,
+    parameters,
+    state,
+)
 
 WIDTH = 16
 """Features an atom in these tests; the published sizes are counted at 256."""
@@ -25,6 +34,24 @@ def charges(request):
     return request.param
 
 
+@pytest.fixture(params=["classes", "distribution"])
+def head(request):
+    return request.param
+
+
+@pytest.fixture
+def network(charges, head):
+    """A random one in evaluation mode.
+
+    The last layer of the location begins at zero, which would hide what it depends on.
+    """
+    torch.manual_seed(0)
+    network = Probe(WIDTH, charges=charges, head=head).eval()
+    if network.location is not None:
+        torch.nn.init.normal_(network.location[-1].weight)
+    return network
+
+
 @pytest.fixture
 def samples(charges):
     """A single atom, a pair, and three larger ones."""
@@ -33,10 +60,8 @@ def samples(charges):
 
 
 @pytest.fixture
-def answer(samples, charges):
-    """Classifies samples with a random network in evaluation mode."""
-    torch.manual_seed(0)
-    network = Probe(WIDTH, charges=charges).eval()
+def answer(samples, network):
+    """What the network says of samples."""
     normalisation = Normalisation(WIDTH).fit(samples)
     with torch.inference_mode():
         yield lambda batch: network(normalisation(batch))
@@ -93,8 +118,7 @@ class TestAnswers:
         logits = answer(samples).answer
         assert len(torch.unique(logits, dim=0)) == len(samples)
 
-    def test_whatever_lies_in_the_padding_does_not_matter(self, samples, charges):
-        network = Probe(WIDTH, charges=charges).eval()
+    def test_whatever_lies_in_the_padding_does_not_matter(self, samples, charges, network):
         inputs = Normalisation(WIDTH).fit(samples)(samples)
         absent = inputs.padding
         noisy = inputs._replace(
@@ -105,42 +129,84 @@ class TestAnswers:
             for clean, changed in zip(network(inputs), network(noisy), strict=True):
                 same(clean, changed)
 
-    def test_they_are_the_same_with_gradients_on(self, answer, samples, charges):
-        torch.manual_seed(0)
-        network = Probe(WIDTH, charges=charges).eval()
+    def test_they_are_the_same_with_gradients_on(self, answer, samples, network):
         slow = network(Normalisation(WIDTH).fit(samples)(samples))
         for fast, other in zip(answer(samples), slow, strict=True):
             same(fast, other.detach())
 
-    def test_energy_and_size_are_among_what_decides(self, samples, charges):
-        network = Probe(WIDTH, charges=charges).eval()
+    def test_energy_and_size_are_among_what_decides(self, samples, network):
         inputs = Normalisation(WIDTH).fit(samples)(samples)
         before = network(inputs).answer
         for name in ("energy", "n_atoms"):
             changed = inputs._replace(**{name: getattr(inputs, name) + 1})
-            assert (network(changed).answer - before).abs().amax(dim=1).min() > 1e-4
+            assert (network(changed).answer - before).abs().amax(dim=1).min() > 1e-5
 
-    def test_charges_are_among_what_decides_where_there_are_any(self, samples, charges):
-        network = Probe(WIDTH, charges=charges).eval()
+    def test_charges_are_among_what_decides_where_there_are_any(self, samples, charges, network):
         inputs = Normalisation(WIDTH).fit(samples)(samples)
         if charges:
             changed = inputs._replace(charges=inputs.charges + 1)
-            assert not torch.allclose(network(changed).answer, network(inputs).answer)
+            moved = (network(changed).answer - network(inputs).answer).abs()
+            assert (moved.amin(dim=1) > 1e-5).all()  # both parts of every answer
         else:
             assert inputs.charges is None
 
-    def test_a_network_with_charges_refuses_a_backbone_without(self):
+    def test_a_network_with_charges_refuses_a_backbone_without(self, head):
         inputs = Normalisation(WIDTH)([sample(3, 0, charges=False)])
         with pytest.raises(ValueError, match="built for a backbone with charges"):
-            Probe(WIDTH, charges=True)(inputs)
+            Probe(WIDTH, charges=True, head=head)(inputs)
 
-    def test_dropout_is_active_in_training_only(self, samples, charges):
-        torch.manual_seed(0)
-        network = Probe(WIDTH, charges=charges)
+    def test_dropout_is_active_in_training_only(self, samples, network):
+        network.train()
         inputs = Normalisation(WIDTH).fit(samples)(samples)
-        assert not torch.equal(network(inputs).answer, network(inputs).answer)
+        assert (network(inputs).answer != network(inputs).answer).all()
         network.eval()
         assert torch.equal(network(inputs).answer, network(inputs).answer)
+
+
+class TestDistribution:
+    """Of the signed error: where it lies, and the logarithm of how wide it is."""
+
+    @pytest.fixture
+    def head(self):
+        return "distribution"
+
+    def test_the_location_is_a_sum_over_atoms(self, samples, network):
+        """Of what each atom adds once attention has mixed them; the padding adds nothing."""
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        added = []
+        network.location.register_forward_hook(lambda *call: added.append(call[-1][..., 0]))
+        location = network(inputs).answer[:, 0]
+        for row, one in enumerate(samples):
+            same(location[row], added[0][row, : len(one.numbers)].sum())
+        assert added[0][1, 1:].abs().min() > 0  # the padding would have
+
+    def test_it_may_be_of_either_sign(self, samples, network):
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        before = network(inputs).answer[:, 0].detach()
+        network.location[-1].weight.data.neg_()
+        assert before.abs().min() > 0
+        assert torch.equal(network(inputs).answer[:, 0], -before)
+
+    def test_it_begins_at_zero_and_can_leave_it(self, samples, charges):
+        network = Probe(WIDTH, charges=charges, head="distribution")
+        location = network(Normalisation(WIDTH).fit(samples)(samples)).answer[:, 0]
+        assert location.tolist() == [0.0] * len(samples)
+        location.sum().backward()
+        assert network.location[-1].weight.grad.abs().max() > 0
+
+    def test_the_scale_is_bounded_on_either_side(self, samples, network):
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        for bias, bound in zip((-1e3, 1e3), LOG_SCALE, strict=True):
+            torch.nn.init.constant_(network.head[-1].bias, bias)
+            assert network(inputs).answer[:, 1].tolist() == [bound] * len(samples)
+
+    def test_location_and_scale_are_of_different_parts_of_the_network(self, samples, network):
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        before = network(inputs).answer
+        torch.nn.init.zeros_(network.location[-1].weight)
+        after = network(inputs).answer
+        assert torch.equal(after[:, 1], before[:, 1])
+        assert not torch.equal(after[:, 0], before[:, 0])
 
 
 class TestImportance:
@@ -157,10 +223,8 @@ class TestImportance:
     def test_a_single_atom_has_it_all(self, answer, samples):
         assert answer([samples[1]]).importance.tolist() == [[1.0]]
 
-    def test_it_is_the_attention_received_from_the_real_atoms(self, samples, charges):
+    def test_it_is_the_attention_received_from_the_real_atoms(self, samples, charges, network):
         """Against the attention of one conformer without any padding, averaged over heads."""
-        torch.manual_seed(0)
-        network = Probe(WIDTH, charges=charges).eval()
         inputs = Normalisation(WIDTH).fit(samples)([samples[4]])
         atoms = network.atoms(inputs.embedding)
         if charges:
@@ -250,6 +314,25 @@ class TestNormalisation:
         assert inputs.energy.tolist() == pytest.approx([0.0, 0.0], abs=1e-9)
         assert inputs.n_atoms.tolist() == [0.0, 0.0]
 
+    def test_before_it_is_fitted_everything_stays_as_it_is(self):
+        """As the published recipe has it: no part is standardised, and nothing is clipped."""
+        one = self.one([1, 8] * 60, -3.21e5, embedding=(-7.0, 0.5), charge=-0.3)
+        inputs = Normalisation(2)([one])
+        assert inputs.embedding[0].tolist() == one.embedding.tolist()
+        assert inputs.charges[0].tolist() == one.charges.tolist()
+        assert inputs.energy.tolist() == [-3.21e5]
+        assert inputs.n_atoms.tolist() == [120.0]
+
+    def test_once_fitted_what_it_was_fitted_to_is_standard(self):
+        samples = [sample(size, seed) for seed, size in enumerate(range(3, 40))]
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        atoms = inputs.embedding[~inputs.padding]
+        same(atoms.mean(dim=0), torch.zeros(WIDTH))
+        same(atoms.std(dim=0, correction=0), torch.ones(WIDTH))
+        for values in (inputs.n_atoms, inputs.energy, inputs.charges[~inputs.padding]):
+            assert values.std(correction=0).item() == pytest.approx(1, abs=1e-2)
+        assert inputs.n_atoms.mean().item() == pytest.approx(0, abs=1e-5)
+
     def test_samples_are_not_changed(self, fitted):
         one = self.one([1, 8], -76.0)
         before = (one.embedding.copy(), one.charges.copy(), one.numbers.copy())
@@ -268,6 +351,12 @@ class TestNormalisation:
         restored.load_state_dict(fitted.state_dict())
         batch = [self.one([1, 8], -70.0)]
         assert restored(batch).energy.item() == fitted(batch).energy.item() != 0.0
+        far = [self.one([118], -5e4)]
+        assert restored(far).energy.item() == -CLIP
+
+    def test_so_is_one_that_was_not_fitted(self, fitted):
+        fitted.load_state_dict(Normalisation(2).state_dict())
+        assert fitted([self.one([118], -5e4)]).energy.item() == -5e4
 
 
 def test_the_state_of_modules_has_their_names_and_no_other():

@@ -8,6 +8,7 @@ from probe import tables
 from probe.cache import Cache, Cached
 from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
+from probe.exceedance import exceedance
 from probe.network import Normalisation, Probe, Sample
 from probe.score import Shard, score_shard
 
@@ -39,14 +40,19 @@ SAMPLES = [
 ]
 
 
+@pytest.fixture(scope="module", params=["classes", "distribution"])
+def head(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def checkpoint():
+def checkpoint(head):
     torch.manual_seed(3)
     card = {
         **{"name": "untrained", "backbone": "aimnet2-b973c", "fingerprint": FINGERPRINT},
-        **{"embedding_dim": WIDTH, "temperature": 1.0, "boundary_kcal": 0.5},
+        **{"embedding_dim": WIDTH, "temperature": 1.0, "boundary_kcal": 0.5, "head": head},
     }
-    networks = [Probe(WIDTH, charges=True).eval() for _ in range(2)]
+    networks = [Probe(WIDTH, charges=True, head=head).eval() for _ in range(2)]
     return Checkpoint(card, Normalisation(WIDTH).fit(SAMPLES), networks)
 
 
@@ -105,6 +111,21 @@ class TestAShard:
             np.testing.assert_allclose(row["embedding"], answer.embedding, atol=1e-4)
             assert row["verdict"] == ("unreliable" if answer.p_unreliable > 0.5 else "reliable")
             assert row["refusal"] is None
+
+    def test_so_is_where_the_error_lies_with_a_place_and_a_width_a_network(
+        self, shard, checkpoint, head, tmp_path
+    ):
+        """From which whoever reads the scores has the probability of any tolerance."""
+        rows = {row["conformer_id"]: row for row in scores(shard, checkpoint, tmp_path)}
+        for name, answer in zip(ENTRIES, checkpoint.score(SAMPLES), strict=True):
+            row = rows[name]
+            if head == "classes":
+                assert (row["location_kcal"], row["scale_kcal"]) == (None, None)
+                continue
+            assert row["location_kcal"] == pytest.approx(answer.location_kcal, abs=1e-5)
+            assert row["scale_kcal"] == pytest.approx(answer.scale_kcal, rel=1e-5)
+            p = exceedance(row["location_kcal"], row["scale_kcal"], checkpoint.boundary_kcal)
+            assert p == pytest.approx(row["p_unreliable"], abs=1e-6)
 
     def test_what_the_backbone_refused_keeps_its_reason_and_has_no_score(
         self, shard, checkpoint, tmp_path
