@@ -194,7 +194,8 @@ def _converge(molecule: Molecule, settings: Settings) -> tuple[MeanField | None,
         try:
             mean_field = _solved(molecule, fitting, settings, prepare)
         except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
-            outcome = f"{remedy} {first_line(error)}".strip()  # a geometry beyond PySCF or LAPACK
+            # A geometry beyond PySCF or LAPACK must not end the run of all the others.
+            outcome = ": ".join(filter(None, (remedy, first_line(error))))
             continue
         if _is_ground_state(mean_field):
             return mean_field, remedy
