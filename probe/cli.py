@@ -335,11 +335,17 @@ def label(
 def _recipe_options(command: Any) -> Any:
     """The recipe's name, and those of its settings that people change."""
     for option in (
-        click.option("--seed", type=int),
+        click.option("--seed", type=click.IntRange(0), help="Of splits, weights and dropout."),
         click.option("--members", type=click.IntRange(1), help="Networks of the ensemble."),
-        click.option("--folds", type=click.IntRange(2)),
-        click.option("--boundary-percentile", type=click.FloatRange(1, 99)),
-        click.option("--max-epochs", type=click.IntRange(1)),
+        click.option(
+            "--folds", type=click.IntRange(2), help="A network leaves one out, for calibration."
+        ),
+        click.option(
+            "--boundary-percentile",
+            type=click.FloatRange(1, 99),
+            help="Of the |errors|; what lies beyond is unreliable.",
+        ),
+        click.option("--max-epochs", type=click.IntRange(1), help="Of each network."),
         click.option(
             "--recipe",
             type=click.Choice(["default", "paper"]),
