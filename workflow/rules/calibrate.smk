@@ -6,6 +6,7 @@ rule train:
     output:
         card=f"models/probe/{config['backbone']}/{card.CARD}",
         weights=f"models/probe/{config['backbone']}/{card.WEIGHTS}",
+        held_out=f"models/probe/{config['backbone']}/{card.HELD_OUT}",
     log:
         "logs/train.log",
     benchmark:
