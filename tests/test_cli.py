@@ -26,6 +26,7 @@ COMMANDS = {
     "report": "Report on the triaged library",
     "train": "Fit PROBE",
     "evaluate": "Compare a checkpoint",
+    "compare": "Set peers side by side",
 }
 HEAVY = ("torch", "rdkit", "aimnet", "umap", "matplotlib", "sklearn", "scipy")
 

@@ -41,7 +41,7 @@ class Boosting:
     """Gradient-boosted trees on pooled embeddings."""
 
     name: str = "gradient-boosting"
-    dear: bool = True
+    dear: bool = False
 
     def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:
         """See ``Peer``."""
@@ -61,7 +61,7 @@ class Forest:
     """A random forest on pooled embeddings."""
 
     name: str = "random-forest"
-    dear: bool = True
+    dear: bool = False
 
     def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:
         """See ``Peer``."""

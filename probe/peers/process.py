@@ -33,7 +33,7 @@ class Process:
     """
 
     name: str = "gaussian-process"
-    dear: bool = True
+    dear: bool = False
 
     def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:  # noqa: ARG002
         """See ``Peer``."""

@@ -57,3 +57,37 @@ rule evaluate:
         "probe evaluate --labels {input.labels:q} --checkpoint {params.checkpoint:q}"
         " --cache {params.cache:q} --device {params.device} --out {params.folder:q}"
         " > {log:q} 2>&1"
+
+
+rule compare:
+    """PROBE and its peers side by side on the configured labels; what is there is kept."""
+    input:
+        labels=config["labels"],
+        weights=f"models/weights/{config['backbone']}.json",
+    output:
+        record="models/compare/compare.json",
+        table="models/compare/compare.md",
+        predictions="models/compare/predictions.parquet",
+    log:
+        "logs/compare.log",
+    benchmark:
+        "benchmarks/compare.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 2
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 600 * attempt,
+    params:
+        folder=subpath(output.record, parent=True),
+        backbone=config["backbone"],
+        cache=config["cache"],
+        device=config["device"],
+        design=(
+            "--splits random --splits scaffold --splits element --splits size"
+            " --sizes 250 --sizes 500 --sizes 1000 --sizes 2000 --seeds 5 --seeds-dear 3"
+        ),
+    shell:
+        "probe compare --labels {input.labels:q} --backbone {params.backbone:q}"
+        " --cache {params.cache:q} --device {params.device} --out {params.folder:q}"
+        " {params.design} > {log:q} 2>&1"
