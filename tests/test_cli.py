@@ -24,6 +24,7 @@ COMMANDS = {
     "score": "Ask PROBE",
     "triage": "Split the scored library",
     "report": "Report on the triaged library",
+    "label": "Compute reference energies",
     "train": "Fit PROBE",
     "evaluate": "Compare a checkpoint",
     "compare": "Set peers side by side",
