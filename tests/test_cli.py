@@ -1,5 +1,6 @@
 """The command line: help for everything, one line for what is wrong, and a quick start."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from probe import __version__, cli, tables, weights
+from probe import __version__, cli, tables, training, weights
+from probe import card as cards
 from probe.tables import CONFORMERS
 
 COMMANDS = {
@@ -265,3 +267,70 @@ def test_what_the_system_refuses_is_a_line_too(fails, tmp_path):
     (tmp_path / "file").touch()
     line = fails("plan", tmp_path / "a.smi", "--out", tmp_path / "file" / "plan.json")
     assert str(tmp_path / "file") in line
+
+
+class TestTrain:
+    @pytest.fixture
+    def train(self, probe, calibration, aimnet_file, tmp_path):
+        """Trains on thirty molecules of the calibration set; returns what the card says of it."""
+        assert aimnet_file.is_file()
+        rows = [
+            {
+                **{"smiles": smiles, "source": "", "geometry": "", "charge": geometry.charge},
+                **{"numbers": geometry.numbers.tolist(), "energy_ev": energy},
+                "positions": geometry.positions.ravel().tolist(),
+            }
+            for smiles, geometry, energy in zip(
+                calibration.smiles, calibration.geometries, calibration.energy_ev, strict=True
+            )
+            if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
+        ]
+        labels = tmp_path / "labels.parquet"
+        tables.write(labels, rows[:30], tables.LABELS, {})
+
+        def run(*options):
+            out = tmp_path / "trained"
+            result = probe(
+                *("train", "--labels", labels, "--backbone", "aimnet2-b973c", "--device", "cpu"),
+                *("--cache", tmp_path / "cache", "--out", out, *options),
+            )
+            assert result.exit_code == 0, result.output
+            assert result.stdout.startswith(f"{out}: n ")
+            return cards.read(str(out))["training"]
+
+        return run
+
+    def test_the_recipes_are_those_that_there_are(self):
+        (option,) = [o for o in cli.main.commands["train"].params if o.name == "recipe"]
+        assert list(option.type.choices) == list(training.RECIPES)
+        assert option.default == "default"
+
+    def test_a_setting_changes_a_recipe_and_all_else_of_it_stays(self, train):
+        changed = {"seed": 3, "folds": 2, "max_epochs": 1, "boundary_percentile": 80.0}
+        words = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
+        found = train("--recipe", "paper", *[word for pair in words for word in pair])
+        recipe = dataclasses.asdict(training.PAPER) | changed
+        assert {key: found[key] for key in recipe} == recipe
+
+    def test_without_a_name_it_is_the_default_recipe(self, train):
+        found = train("--members", 1, "--max-epochs", 1)
+        recipe = dataclasses.asdict(training.Recipe(members=1, max_epochs=1))
+        assert {key: found[key] for key in recipe} == recipe
+
+    def test_an_unknown_recipe(self, fails, tmp_path):
+        line = fails(
+            *("train", "--labels", tmp_path / "l", "--backbone", "aimnet2-b973c"),
+            *("--cache", tmp_path, "--out", tmp_path / "out", "--recipe", "best"),
+        )
+        assert "'best' is not one of 'default', 'paper'" in line
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("--seed", -1), ("--members", 0), ("--folds", 1), ("--boundary-percentile", 100)],
+    )
+    def test_a_setting_that_is_none(self, fails, tmp_path, option, value):
+        line = fails(
+            *("train", "--labels", tmp_path / "l", "--backbone", "aimnet2-b973c"),
+            *("--cache", tmp_path, "--out", tmp_path / "out", option, value),
+        )
+        assert f"Invalid value for '{option}'" in line
