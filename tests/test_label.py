@@ -355,6 +355,10 @@ class TestTheCommand:
         until(lambda: len(children(process.pid)) == 1)
         (worker,) = children(process.pid)
         assert os.getpriority(os.PRIO_PROCESS, worker) == 19
+        os.kill(worker, signal.SIGINT)  # Ctrl-C is its parent's to hear
+        time.sleep(2)
+        assert command(worker)
+        assert process.poll() is None
         process.kill()
         until(lambda: not command(worker))
         assert {path.name for path in tmp_path.iterdir()} == {"lib.smi", journal.name}
