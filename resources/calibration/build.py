@@ -6,7 +6,8 @@
 Reserved molecules and those that b973c.parquet has are left out. Whatever is drawn is drawn by the
 sha256 of its name, and the rows stand in such an order, so any prefix of the file is a fair sample
 of it. OUT.parquet is replaced after every ``CHUNK`` rows: labelling may begin before the last
-conformer is made. ROWS ends the file earlier. geometries.py makes the coordinates.
+conformer is made, and a run that was stopped goes on where OUT.parquet ends. ROWS ends the file
+earlier, after a whole chunk. geometries.py makes the coordinates.
 """
 
 import csv
@@ -233,15 +234,26 @@ SCHEMA = pa.schema(
 )
 
 
+def resumed(planned: list[tuple[str, str, str]], made: list[dict[str, object]], out: str) -> int:
+    """Where the first chunk begins of which no row is ``made``."""
+    if not made:
+        return 0
+    begun = [number for number, row in enumerate(planned) if row[0] == made[-1]["smiles"]]
+    if not begun:
+        sys.exit(f"{out}: made from another b973c.parquet or wheel; move it away")
+    return CHUNK * (begun[0] // CHUNK + 1)
+
+
 def main(wheel: str, out: str, rows: str = "1000000") -> None:
     """Write ``out``, chunk by chunk."""
     RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     backbone = backbones.load("aimnet2-b973c", "cpu")
     assert isinstance(backbone, AIMNetBackbone)
-    planned = plan(Path(wheel))[: int(rows)]
-    made: list[dict[str, object]] = []
-    for begin in range(0, len(planned), CHUNK):
+    planned = plan(Path(wheel))
+    made = pq.read_table(out, schema=SCHEMA).to_pylist() if Path(out).exists() else []
+    end = min(len(planned), int(rows))
+    for begin in range(resumed(planned, made, out), end, CHUNK):
         chunk = planned[begin : begin + CHUNK]
         found = [
             draft

@@ -92,7 +92,11 @@ class Forces:
 
 
 def relaxed(forces: Forces, steps: int) -> torch.Tensor:
-    """Positions after at most ``steps`` of FIRE (Bitzek et al. 2006), each molecule its own."""
+    """Positions after FIRE (Bitzek et al. 2006) with a time step of each molecule's own.
+
+    It ends after ``steps``, or when all of the batch have come to rest: which molecules share a
+    batch decides how far beyond ``MAX_FORCE`` each gets.
+    """
     positions, velocity = forces.start, torch.zeros_like(forces.start)
     step = torch.full((len(positions), 1, 1), 0.1)
     mixing, uphill_free = torch.full_like(step, 0.1), torch.zeros_like(step)
