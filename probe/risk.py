@@ -66,8 +66,8 @@ class Promise:
             )
         return (
             f"the risk is too high: of the {self.n_accepted} calibration molecules with the "
-            f"lowest p_unreliable, {self.n_unreliable} are unreliable (without one, it takes "
-            f"{self.n_needed})"
+            f"lowest p_unreliable, {self.n_unreliable} are unreliable; even without one it takes "
+            f"{self.n_needed}"
         )
 
 

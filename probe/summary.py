@@ -128,10 +128,11 @@ def _promise_in_words(promised: Promise, tolerance: float, outside: float) -> st
     )
     if promised.cutoff is None:
         return f"Nothing is accepted: no cutoff promises {what}; {promised.why_not}."
+    bound = "" if promised.bound is None else f", so at most {_percent(promised.bound)}"
     return (
         f"Accepted up to p_unreliable {promised.cutoff:.3g}: {what} ({promised.n_unreliable} of "
-        f"{promised.n_accepted} calibration molecules are). This holds for libraries like the "
-        f"calibration set; {_percent(outside)} of this one lies outside its domain."
+        f"{promised.n_accepted} calibration molecules are{bound}). This holds for libraries like "
+        f"the calibration set; {_percent(outside)} of this one lies outside its domain."
     )
 
 

@@ -83,7 +83,7 @@ class TestNothingToPromise:
         assert found.cutoff is None
         assert found.why_not == (
             "the risk is too high: of the 52 calibration molecules with the lowest p_unreliable, "
-            "18 are unreliable (without one, it takes 22)"
+            "18 are unreliable; even without one it takes 22"
         )
         assert found.bound > 0.1
 

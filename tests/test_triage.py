@@ -580,9 +580,9 @@ class TestWhatAPolicyCameTo:
         assert summary["reasons"] == {"backbone": 1, "unreliable": 1}
         assert summary["statement"] == (
             f"Accepted up to p_unreliable {promised['cutoff']:.3g}: at most 10 % of energies off "
-            "by more than 0.4 kcal/mol, with 90 % confidence (2 of 62 calibration molecules are). "
-            "This holds for libraries like the calibration set; 0 % of this one lies outside its "
-            "domain."
+            "by more than 0.4 kcal/mol, with 90 % confidence (2 of 62 calibration molecules are, "
+            f"so at most {100 * promised['bound']:.3g} %). This holds for libraries like the "
+            "calibration set; 0 % of this one lies outside its domain."
         )
 
     def test_no_promise_is_said_and_nothing_accepted(self, library):
