@@ -88,7 +88,7 @@ def test_a_merged_set_has_the_old_rows_as_they_were_and_the_new_ones(merge, tmp_
 
 def test_a_set_that_is_still_labelled_is_merged_as_far_as_its_journal_goes(merge, tmp_path):
     old = old_set(tmp_path / "old.parquet", [water(merge)])
-    lines = [json.dumps(merge.ORIGIN), json.dumps(water(merge, bond=1.1)), '{"conformer_id": "ab']
+    lines = [json.dumps(merge.ORIGIN), json.dumps(water(merge, bond=1.3)), '{"conformer_id": "ab']
     journal = tmp_path / "new.parquet.journal"
     journal.write_text("\n".join(lines))
     merge.main(old, tmp_path / "new.parquet", tmp_path / "out.parquet")
@@ -99,9 +99,19 @@ def test_a_set_that_is_still_labelled_is_merged_as_far_as_its_journal_goes(merge
 def test_conformers_without_an_energy_and_of_reserved_molecules_are_not_merged(merge):
     reserved = next(s for n in range(1, 99) if merge.reserved(s := "C" * n))
     rows = [water(merge, converged=False), water(merge, 1.1, smiles=reserved), water(merge, 1.2)]
-    kept, left_out = merge.merged([*rows, water(merge, 1.2, gap_ev=1.0)])
+    kept, left_out = merge.merged(rows)
     assert kept == [rows[2]]
-    assert left_out == {"not converged": 1, "reserved": 1, "there before": 1}
+    assert left_out == {"not converged": 1, "reserved": 1}
+
+
+def test_a_conformer_is_merged_once_even_if_its_geometry_was_made_twice(merge):
+    first, moved = water(merge), water(merge, 1.0)
+    other_kind = water(merge, 1.05, geometry="uff")
+    stretched = water(merge, 1.2)
+    rows = [first, water(merge, gap_ev=1.0), moved, other_kind, stretched]
+    kept, left_out = merge.merged(rows)
+    assert sorted(kept, key=rows.index) == [first, other_kind, stretched]
+    assert left_out == {"there before": 1, "nearly there before": 1}
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@
 
 OLD is a set as it is kept here. NEW is what `probe label` wrote; while it still writes, what its
 journal holds counts as well. Conformers without an energy, of reserved molecules and those that
-came before are left out, OLD first, and any other row that cannot be right stops the merge. The
-rows are sorted, so the same files make the same OUT.
+came before, themselves or nearly so, are left out, OLD first, and any other row that cannot be
+right stops the merge. The rows are sorted, so the same files make the same OUT.
 """
 
 import math
 import shutil
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +31,10 @@ ORIGIN = {"method": dft.METHOD, **asdict(dft.DEFAULT)}
 PARTS = ("e_scf_hartree", "e_d3_hartree", "e_srb_hartree")
 CLOSEST = 0.7
 """Å between two atoms of a row that can be right; geometries.py makes none closer."""
+
+ALIKE = 0.2
+"""Å; rows of one molecule and one kind of geometry are one conformer if no distance between two
+atoms differs by more, as where the same geometry was made twice and rounding led elsewhere."""
 
 Row = dict[str, Any]
 
@@ -73,17 +77,34 @@ def new_rows(path: Path) -> list[Row]:
 
 def merged(rows: Iterable[Row]) -> tuple[list[Row], Counter[str]]:
     """The ``rows`` to keep, sorted, and of how many it is not so, by reason."""
-    kept: dict[str, Row] = {}
+    kept: list[Row] = []
+    ids: set[str] = set()
+    alike: dict[tuple[str, str], list[Row]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     for row in rows:
+        others = alike[row["smiles"], row["geometry"]]
         if not row["converged"]:
             left_out["not converged"] += 1
         elif reserved(row["smiles"]):
             left_out["reserved"] += 1
-        elif kept.setdefault(row["conformer_id"], row) is not row:
+        elif row["conformer_id"] in ids:
             left_out["there before"] += 1
+        elif any(apart(row, other) <= ALIKE for other in others):
+            left_out["nearly there before"] += 1
+        else:
+            kept.append(row)
+            ids.add(row["conformer_id"])
+            others.append(row)
     order = ("smiles", "geometry", "conformer_id")
-    return sorted(kept.values(), key=lambda row: [row[name] for name in order]), left_out
+    return sorted(kept, key=lambda row: [row[name] for name in order]), left_out
+
+
+def apart(one: Row, other: Row) -> float:
+    """By how much (Å) a distance between two atoms differs at most; infinite for other atoms."""
+    if one["numbers"] != other["numbers"]:
+        return math.inf
+    lengths, others = (pdist(np.reshape(row["positions"], (-1, 3))) for row in (one, other))
+    return float(np.abs(lengths - others).max(initial=0.0))
 
 
 def problems(row: Row) -> Iterator[str]:
