@@ -162,9 +162,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table of each figure against the number of labels, where sizes were asked for."""
-    sized = {(r["split"], r["tolerance"]) for r in records if r["size"] is not None}
+    sized = dict.fromkeys((r["split"], r["tolerance"]) for r in records if r["size"] is not None)
     lines: list[str] = []
-    for split, tolerance in sorted(sized):
+    for split, tolerance in sized:
         rows = [r for r in records if (r["split"], r["tolerance"]) == (split, tolerance)]
         sizes = sorted({r["size"] for r in rows if r["size"] is not None})
         heads = [*map(str, sizes), "all"]
