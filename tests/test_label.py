@@ -290,19 +290,24 @@ class TestFailures:
             run(tmp_path / "none.smi", out)
 
 
+def content(path):
+    """What a file of /proc says; nothing if its process or thread has ended."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
 def children(pid):
     """Processes that ``pid`` started to compute in."""
-    listed = (path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    listed = map(content, Path(f"/proc/{pid}/task").glob("*/children"))
     found = [int(child) for text in listed for child in text.split()]
     return [child for child in found if "spawn_main" in command(child)]
 
 
 def command(pid):
     """Command line of a process; empty if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
+    return content(f"/proc/{pid}/cmdline")
 
 
 def until(condition):
