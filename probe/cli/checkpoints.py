@@ -1,0 +1,240 @@
+"""From molecules to a checkpoint and its worth: label, train, evaluate and compare."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, ingest_options
+
+
+@click.command()
+@click.option("--in", "path", type=FILE, required=True, help="Conformers or molecules.")
+@click.option("--out", type=FILE, required=True, help="The labels, a Parquet file.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--budget-hours", type=click.FloatRange(0), help="Start nothing new after that.")
+@click.option("--with-reserved", is_flag=True, help="Label molecules reserved for testing, too.")
+@click.option("--tight", is_flag=True, help="Finer grid and tighter SCF; many times dearer.")
+@ingest_options("charge", "multiplicity")
+def label(
+    path: Path,
+    out: Path,
+    jobs: int,
+    budget_hours: float | None,
+    with_reserved: bool,
+    tight: bool,
+    **options: Any,
+) -> None:
+    """Compute reference energies with DFT: labels to train on.
+
+    A run that was stopped goes on where it was when it is called again.
+
+    \b
+    Examples:
+      probe label --in molecules.smi --out labels.parquet --jobs 2
+      probe label --in results/demo/recompute.sdf --out labels.parquet --budget-hours 8
+    """
+    from probe import dft
+    from probe import label as labelling
+    from probe.conformers import Options
+
+    done = labelling.label(
+        path,
+        out,
+        Options(**options),
+        jobs=jobs,
+        budget_hours=budget_hours,
+        with_reserved=with_reserved,
+        settings=dft.TIGHT if tight else dft.Settings(),
+    )
+    click.echo(
+        f"{out}: {done.n_labelled} labelled, {done.n_unconverged} not converged, {done.n_left} left"
+    )
+
+
+def _recipe_options(command: Any) -> Any:
+    """The recipe's name, and those of its settings that people change."""
+    for option in (
+        click.option("--seed", type=click.IntRange(0), help="Of splits, weights and dropout."),
+        click.option("--members", type=click.IntRange(1), help="Networks of the ensemble."),
+        click.option(
+            "--folds", type=click.IntRange(2), help="A network leaves one out, for calibration."
+        ),
+        click.option(
+            "--boundary-percentile",
+            type=click.FloatRange(1, 99),
+            help="Of the |errors|; what lies beyond is unreliable.",
+        ),
+        click.option("--max-epochs", type=click.IntRange(1), help="Of each network."),
+        click.option(
+            "--recipe",
+            type=click.Choice(["default", "paper"]),
+            default="default",
+            show_default=True,
+            help="The published one, or what measurement showed best; options below change it.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--name", default=None, help="Name of the checkpoint; the backbone's by default.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FOLDER, required=True, help="Folder of the new checkpoint.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@BATCH_ATOMS
+@_recipe_options
+def train(
+    labels: Path,
+    backbone: str,
+    name: str | None,
+    cache: Path,
+    out: Path,
+    device: str,
+    batch_atoms: int | None,
+    recipe: str,
+    **settings: Any,
+) -> None:
+    """Fit PROBE to reference energies, from cached embeddings."""
+    from probe import backbones, calibration, training
+    from probe import labels as labelled
+    from probe import weights as store
+    from probe.checkpoint import save_checkpoint
+
+    known = labelled.read(labels)
+    store.fetch(store.entry(backbone))
+    potential = backbones.load(backbone, device)
+    samples = calibration.select(known, potential, cache, batch_atoms)
+    identity = {
+        "name": name or backbone,
+        "backbone": backbone,
+        "fingerprint": potential.fingerprint,
+        "labels": labels.name,
+    }
+    changed = {key: value for key, value in settings.items() if value is not None}
+    chosen = dataclasses.replace(training.RECIPES[recipe], **changed)
+    checkpoint = training.train(known, samples, identity, chosen)
+    save_checkpoint(checkpoint, out)
+    click.echo(f"{out}: {_headline(checkpoint.card['held_out'])}")
+
+
+@click.command()
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
+@click.option("--out", type=FOLDER, required=True, help="predictions.parquet, metrics.json.")
+@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@BATCH_ATOMS
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json, too.")
+def evaluate(
+    checkpoint: str,
+    labels: Path,
+    out: Path,
+    cache: Path,
+    device: str,
+    batch_atoms: int | None,
+    as_json: bool,
+) -> None:
+    """Compare a checkpoint's answers with reference energies.
+
+    \b
+    Example:
+      probe evaluate --checkpoint aimnet2-b973c --labels my-labels.parquet --out results/mine
+    """
+    from probe import backbones, calibration, card
+    from probe import checkpoint as checkpoints
+    from probe import labels as labelled
+    from probe import weights as store
+
+    probe = checkpoints.load(checkpoint)
+    known = labelled.read(labels)
+    store.fetch(store.entry(probe.card["backbone"]))
+    potential = backbones.load(probe.card["backbone"], device)
+    card.require(probe.card, potential.fingerprint, potential.name)
+    samples = calibration.select(known, potential, cache, batch_atoms)
+    figures = calibration.evaluate(probe, known, samples, out)
+    click.echo(json.dumps(figures, indent=2) if as_json else f"{out}: {_headline(figures)}")
+
+
+@click.command()
+@click.option("--labels", type=FILE, multiple=True, required=True, help="Reference energies.")
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FOLDER, required=True, help="predictions, compare.json, compare.md.")
+@click.option("--peers", multiple=True, help="Peers to fit [default: all].")
+@click.option(
+    "--splits",
+    "kinds",
+    type=click.Choice(["random", "scaffold", "element", "size"]),
+    multiple=True,
+    default=["random"],
+    show_default=True,
+    help="What is held out: molecules, scaffolds, elements, the large.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--seeds-dear", type=click.IntRange(0), help="Of peers that take minutes a fit.")
+@click.option(
+    "--sizes", type=click.IntRange(20), multiple=True, help="Labels, for learning curves."
+)
+@click.option(
+    "--tolerance",
+    "tolerances_kcal",
+    type=click.FloatRange(0.01),
+    multiple=True,
+    default=[1.0],
+    show_default=True,
+    help="Errors in kcal/mol to tell apart, beside the median one.",
+)
+@click.option(
+    "--against",
+    default="gradient-boosting",
+    show_default=True,
+    help="Peer that the others' differences refer to.",
+)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@BATCH_ATOMS
+def compare(
+    labels: tuple[Path, ...],
+    backbone: str,
+    cache: Path,
+    out: Path,
+    peers: tuple[str, ...],
+    seeds: int,
+    seeds_dear: int | None,
+    against: str,
+    device: str,
+    batch_atoms: int | None,
+    **design: Any,
+) -> None:
+    """Set peers side by side: same splits, same tuning, same calibration.
+
+    Options that name several things are given once for each. What --out already holds for the
+    same labels and tolerances is not computed again.
+
+    \b
+    Example:
+      probe compare --labels resources/calibration/b973c.parquet --backbone aimnet2-b973c \\
+        --cache cache --out results/compare --peers spread --peers gradient-boosting
+    """
+    from probe import compare as comparison
+    from probe import parts
+    from probe import weights as store
+
+    chosen = comparison.choose(peers)
+    store.fetch(store.entry(backbone))
+    known = parts.gather(labels, backbone, cache, device, batch_atoms)
+    dear = seeds if seeds_dear is None else min(seeds, seeds_dear)
+    settings = comparison.Settings(chosen, seeds=seeds, seeds_dear=dear, **design)
+    record = comparison.compare(known, settings, against, out)
+    click.echo(f"{out / 'compare.md'}: {len(record['fits'])} fits")
+
+
+def _headline(figures: dict[str, Any]) -> str:
+    shown = {key: figures[key] for key in ("auroc", "accuracy", "mcc", "ece", "brier")}
+    values = ", ".join(f"{k} {'-' if v is None else format(v, '.3f')}" for k, v in shown.items())
+    return f"n {figures['n']}, boundary {figures['boundary_kcal']:.3f} kcal/mol, {values}"

@@ -1,0 +1,67 @@
+"""What the commands share: how they end, and options that several of them take."""
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe.errors import ProbeError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+BATCH_ATOMS = click.option(
+    "--batch-atoms", type=click.IntRange(1), help="Padded atoms at once [default: by the device]."
+)
+
+
+class Commands(click.Group):
+    """A group whose commands end in one line and exit code 2 on what a user can mend."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ProbeError as error:
+            message = str(error)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            message = f"{place}{error.strerror or error}"
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "probe"
+            message = f"{error.format_message()} See `{command} --help`."
+        click.echo(f"probe: error: {message}", err=True)
+        raise click.exceptions.Exit(2)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """In the order of the data flow, not of the alphabet."""
+        return list(self.commands)
+
+
+def ingest_options(
+    charge_tag: str | None = None, multiplicity_tag: str | None = None
+) -> Callable[[Any], Any]:
+    """One option for each setting of how records become conformers."""
+
+    def choice(name: str, choices: tuple[str, ...], text: str) -> Any:
+        kind = click.Choice(choices)
+        return click.option(name, type=kind, default=choices[0], show_default=True, help=text)
+
+    def text(name: str, default: str | None, text: str) -> Any:
+        return click.option(name, default=default, show_default=True, help=text)
+
+    options = (
+        click.option("--seed", type=int, default=42, show_default=True, help="Of embedding."),
+        choice("--forcefield", ("mmff94", "uff", "none"), "Clean-up of embedded geometries."),
+        choice("--mixtures", ("largest", "keep", "reject"), "What to do with salts and mixtures."),
+        choice("--flat-records", ("embed", "reject"), "What to do with 2D records of an SD file."),
+        text("--smiles-column", "smiles", "Column of the SMILES."),
+        text("--name-column", None, "Column or SD property that names a molecule."),
+        text("--charge-tag", charge_tag, "Property that states the total charge."),
+        text("--multiplicity-tag", multiplicity_tag, "Property that states 2S + 1."),
+    )
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)

