@@ -81,7 +81,21 @@ def libraries(config: Mapping[str, Any], root: Path) -> dict[str, Path]:
         return _table(str(config["libraries"]), root)
     path = str(config["library"])
     _require_file(root / path, f"config key library: {path}")
-    return {_name(path): root / path}
+    return {name_of(path, "library"): root / path}
+
+
+def name_of(path: str, key: str) -> str:
+    """A name for results out of that of the file ``path``: its stem, what is odd a hyphen.
+
+    Raises:
+        ProbeError: nothing is left; ``key`` of the configuration names the file.
+    """
+    file = Path(path)
+    stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-").rstrip("-.")
+    if not name:
+        raise ProbeError(f"config key {key}: no name can be made of {path}; rename the file")
+    return name
 
 
 def _completed(value: object, definition: Mapping[str, Any]) -> object:
@@ -234,16 +248,3 @@ def _require_file(path: Path, what: str) -> None:
         raise ProbeError(f"{what} is a folder; name the library's file")
     if not path.is_file():
         raise ProbeError(f"{what}: no such file; paths are absolute or start where the run starts")
-
-
-def _name(path: str) -> str:
-    """A folder's name out of a file's: its stem, every other character a hyphen."""
-    file = Path(path)
-    stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-").rstrip("-.")
-    if not name:
-        raise ProbeError(
-            f"config key library: no name can be made of {path}; rename the file, or give it a "
-            "row in config/libraries.tsv"
-        )
-    return name

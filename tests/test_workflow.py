@@ -8,7 +8,7 @@ import pytest
 import repository
 from rdkit import Chem
 
-from probe import tables
+from probe import labels, tables
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 RECORDS = f"""\
@@ -244,6 +244,39 @@ class TestAnotherLibrary:
 def test_another_policy_repeats_triage_and_report_alone(root, change):
     run = repository.snakemake(root, "--dry-run", "--config", change)
     assert jobs(run.stdout) == {"triage": 2, "report": 2, "all": 1, "total": 5}
+
+
+class TestLabel:
+    @pytest.fixture
+    def molecules(self, root):
+        path = root / "my molecules.smi"
+        path.write_text("N#N nitrogen\n")
+        return path
+
+    @pytest.mark.parametrize(("rule", "key"), [("label", "to_label"), ("evaluate", "test_labels")])
+    def test_a_file_that_the_configuration_must_name_is_asked_for(self, root, rule, key):
+        run = repository.snakemake(root, "--dry-run", rule)
+        assert run.returncode != 0
+        assert run.stdout.splitlines()[-1].startswith(f"probe: error: config key {key} is null")
+
+    def test_it_is_one_job_that_ingests_as_a_screening_does(self, root, molecules):
+        change = (f"to_label={molecules.name}", "ingest={seed: 7}")
+        run = repository.snakemake(root, "--dry-run", "label", "--config", *change)
+        assert jobs(run.stdout) == {"label": 1, "total": 1}
+        assert "probe label --in 'my molecules.smi' --out models/labels/my-molecules.parquet" in (
+            run.stdout
+        )
+        assert "--seed 7 --forcefield mmff94" in run.stdout
+
+    def test_what_was_labelled_before_stays_when_the_input_changes(self, root, molecules):
+        for text, n_before in (("N#N\n", 0), ("C=O\n", 0), ("N#N\nC=O\n", 2)):
+            molecules.write_text(text)
+            change = ("--config", f"to_label={molecules.name}")
+            run = repository.snakemake(root, "--cores", "1", "label", *change)
+            assert run.returncode == 0, run.stdout[-5000:]
+            assert f" {n_before} done before" in (root / "logs/label.log").read_text()
+        found = labels.read(root / "models/labels/my-molecules.parquet")
+        assert found.smiles == ("N#N", "C=O")
 
 
 ERRORS = {

@@ -1,3 +1,26 @@
+rule label:
+    """Reference energies of the configured molecules; labels that are there stay."""
+    input:
+        conformers=required("to_label"),
+    output:
+        labels=update(f"models/labels/{TO_LABEL}.parquet"),
+    log:
+        "logs/label.log",
+    benchmark:
+        "benchmarks/label.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 8
+    resources:
+        mem_mb=lambda wildcards, threads, attempt: 2000 * threads * attempt,
+        runtime=lambda wildcards, attempt: 1440 * attempt,
+    params:
+        options=flags("ingest"),
+    shell:
+        "probe label --in {input.conformers:q} --out {output.labels:q} --jobs {threads}"
+        " {params.options:q} > {log:q} 2>&1"
+
+
 rule train:
     """A PROBE checkpoint from the configured labels, beside the shipped one, not over it."""
     input:
@@ -31,10 +54,11 @@ rule train:
 rule evaluate:
     """The configured checkpoint against the configured test labels."""
     input:
-        labels=config["test_labels"] or [],
+        labels=required("test_labels"),
         weights=f"models/weights/{config['backbone']}.json",
         card=CHECKPOINT / card.CARD,
         tensors=CHECKPOINT / card.WEIGHTS,
+        held_out=CHECKPOINT / card.HELD_OUT,
     output:
         metrics="models/evaluation/metrics.json",
         predictions="models/evaluation/predictions.parquet",

@@ -20,6 +20,7 @@ try:
     LIBRARIES = checks.libraries(config, Path.cwd())
     CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
     BACKBONE = weights.entry(config["backbone"])
+    TO_LABEL = checks.name_of(config["to_label"] or "none", "to_label")
     card.require(card.read(config["checkpoint"]), BACKBONE.fingerprint, BACKBONE.name)
     PLANS = {
         name: plan.current(
@@ -35,6 +36,17 @@ wildcard_constraints:
     library="|".join(map(re.escape, LIBRARIES)) or "none",
     shard=r"\d+",
     backbone=re.escape(BACKBONE.name),
+
+
+def required(key):
+    """An input function: the file that a key of the configuration names, which may be null."""
+
+    def file(wildcards):
+        if config[key] is None:
+            sys.exit(f"probe: error: config key {key} is null; let it name a file")
+        return config[key]
+
+    return file
 
 
 def library_file(wildcards):
