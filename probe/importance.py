@@ -31,7 +31,8 @@ def validate(
     ``most`` and ``least`` important atoms are hidden, and as many ``random`` ones; in
     ``same_elements`` the random ones are of the elements of the most important, so that a
     preference for an element alone shows no effect. ``better_than_random`` is the share of
-    conformers for which the most important move p further than random atoms do on average.
+    conformers for which the most important move p further than random atoms do on average. With
+    no conformer of ``FEWEST_ATOMS``, only ``n`` and ``share_hidden`` are there.
     """
     random = np.random.default_rng(seed)
     known = [sample for sample in samples if len(sample.numbers) >= FEWEST_ATOMS]
@@ -41,6 +42,8 @@ def validate(
         moved = np.abs(_p_without(checkpoint, sample, choices) - whole.p_unreliable)
         drawn = moved[2:].reshape(2, DRAWS).mean(axis=1)
         rows.append([moved[0], moved[1], *drawn])
+    if not rows:
+        return {"n": 0, "share_hidden": share}
     changes = np.array(rows)
     names = ("most", "least", "random", "same_elements")
     return {

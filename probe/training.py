@@ -17,7 +17,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from torch import Tensor, nn
 
-from probe import __version__, metrics
+from probe import __version__, importance, metrics
 from probe.calibration import Labelled, Rows
 from probe.card import FORMAT_VERSION
 from probe.checkpoint import Checkpoint
@@ -314,7 +314,8 @@ def _judged(
     error_kcal: NDArray[np.float64],
 ) -> Checkpoint:
     """``checkpoint`` with its figures on ``held_out``, and what it says of each conformer there."""
-    scored = checkpoint.score([data.samples[i] for i in held_out])
+    samples = [data.samples[i] for i in held_out]
+    scored = checkpoint.score(samples)
     rows = [
         {
             "conformer_id": ids[i],
@@ -338,5 +339,6 @@ def _judged(
         **checkpoint.card,
         "latent_99": float(np.percentile([one.latent_distance for one in scored], 99)),
         "held_out": {"protocol": "molecules held out of all fitting", **figures},
+        "importance": importance.validate(checkpoint, samples, checkpoint.card["training"]["seed"]),
     }
     return replace(checkpoint, card=card, held_out=rows)

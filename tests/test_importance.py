@@ -62,3 +62,10 @@ def test_at_least_one_atom_is_hidden(share, n_hidden):
 def test_small_conformers_say_nothing():
     found = importance.validate(LooksAt(2), [sample([6] * N), sample([8, 1, 1])], seed=1)
     assert found["n"] == 1
+
+
+def test_without_any_conformer_that_is_large_enough_there_is_nothing_to_say():
+    assert importance.validate(LooksAt(2), [sample([8, 1, 1])], seed=1) == {
+        "n": 0,
+        "share_hidden": 0.2,
+    }

@@ -5,6 +5,7 @@ rule score:
         embedded="results/{library}/embedded/{shard}.parquet",
         card=CHECKPOINT / card.CARD,
         tensors=CHECKPOINT / card.WEIGHTS,
+        held_out=CHECKPOINT / card.HELD_OUT,
     output:
         "results/{library}/scores/{shard}.parquet",
     log:
