@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from peer_cases import Contract, made_up, part, sample
 from scipy.special import expit, logit
 from scipy.stats import norm
 
 from probe import metrics
 from probe.calibration import Labelled
-from probe.network import Sample
 from probe.peers import PEERS, NotApplicable, Part, linear, process, tuning
 from probe.peers import pooled as trees
 from probe.peers.distance import Mahalanobis, Nearest
@@ -17,30 +17,6 @@ from probe.peers.simple import AtomCount, ElementCount, Majority
 from probe.peers.spread import Spread, SpreadRule
 
 BY_NAME = {peer.name: peer for peer in PEERS}
-
-
-def sample(*atoms, numbers=None):
-    atoms = np.array(atoms, dtype=np.float32)
-    return Sample(atoms, None, np.full(len(atoms), 6) if numbers is None else np.array(numbers), 0)
-
-
-def part(samples, errors=None, members=None, smiles=None):
-    errors = np.zeros(len(samples)) if errors is None else np.array(errors, dtype=float)
-    smiles = [f"m{index}" for index in range(len(samples))] if smiles is None else smiles
-    return Part(samples, np.array(smiles), errors, None if members is None else np.array(members))
-
-
-def made_up(n, seed, width=6):
-    """Conformers whose errors grow with the mean of the first feature."""
-    random = np.random.default_rng(seed)
-    samples, errors = [], []
-    for _ in range(n):
-        size = int(random.integers(2, 7))
-        atoms = random.normal(size=(size, width)) + random.normal(size=width)
-        samples.append(sample(*atoms, numbers=random.choice([1, 6, 8], size)))
-        errors.append(random.normal() * np.exp(atoms[:, 0].mean()))
-    smiles = [f"m{index // 2}" for index in range(n)]
-    return part(samples, errors, random.normal(size=(n, 4)), smiles)
 
 
 @pytest.fixture(scope="module")
@@ -56,35 +32,8 @@ def few_trees(monkeypatch):
 
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("peer", [p for p in PEERS if not p.dear], ids=lambda p: p.name)
-class TestEveryCheapPeer:
-    TOLERANCES = (0.5, 1.5)
-
-    def test_a_score_for_each_conformer_and_tolerance(self, peer, parts):
-        fit, tune, test = parts
-        score = peer.fit(fit, tune, self.TOLERANCES, 1)(test)
-        assert score.shape == (30, 2)
-        assert np.isfinite(score).all()
-
-    def test_it_does_not_look_at_the_errors_that_it_is_asked_about(self, peer, parts):
-        fit, tune, test = parts
-        blind = part(test.samples, None, test.members_ev, test.smiles)
-        scorer = peer.fit(fit, tune, self.TOLERANCES, 1)
-        assert np.array_equal(scorer(test), scorer(blind))
-
-    def test_an_answer_does_not_depend_on_the_company(self, peer, parts):
-        fit, tune, test = parts
-        scorer = peer.fit(fit, tune, self.TOLERANCES, 1)
-        alone = scorer(test.take(np.array([7])))
-        assert alone == pytest.approx(scorer(test)[[7]], rel=1e-4, abs=1e-4)
-
-    def test_a_seed_gives_one_answer(self, peer, parts):
-        fit, tune, test = parts
-        one, same = (peer.fit(fit, tune, self.TOLERANCES, 4)(test) for _ in range(2))
-        assert np.array_equal(one, same)
-
-    def test_a_tolerance_that_nothing_exceeds_is_no_failure(self, peer, parts):
-        fit, tune, test = parts
-        assert np.isfinite(peer.fit(fit, tune, (1e6,), 1)(test)).all()
+class TestEveryCheapPeer(Contract):
+    """On made-up errors."""
 
 
 class TestRegistry:

@@ -1,0 +1,229 @@
+"""PROBE as a peer: which part it learns from, how tolerances differ, what the stacking adds."""
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+
+import numpy as np
+import pytest
+import torch
+from peer_cases import Contract, made_up, part, sample
+
+from probe.peers import PEERS, NotApplicable, tuning
+from probe.peers.networks import Network, Stacked, networks
+from probe.peers.spread import Spread
+from probe.training import PAPER, Recipe
+
+OURS = Network("ours", replace(Recipe(), members=2, max_epochs=2))
+PAPERS = Network("paper's", replace(PAPER, max_epochs=2))
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return made_up(80, 1), made_up(40, 2), made_up(30, 3)
+
+
+@dataclass(frozen=True)
+class Says:
+    """Takes from the first atom's feature ``column`` what it says, whatever it was fitted to."""
+
+    column: int
+    name: str = "says"
+    dear: bool = False
+
+    def fit(self, fit, tune, tolerances, seed):  # noqa: ARG002
+        def said(some):
+            return np.array([s.embedding[0, self.column] for s in some.samples], dtype=float)
+
+        return tuning.same_for_all(said, tolerances)
+
+
+@dataclass(frozen=True)
+class Declines:
+    """Has no answer for any set."""
+
+    name: str = "declines"
+    dear: bool = False
+
+    def fit(self, fit, tune, tolerances, seed):  # noqa: ARG002
+        raise NotApplicable("not for this set")
+
+
+def heard(n, seed):
+    """The first feature goes with the size of the error, the second with nothing."""
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(n, 2))
+    return part([sample(row) for row in values], random.normal(size=n) * np.exp(values[:, 0]))
+
+
+@pytest.mark.parametrize("peer", [PAPERS, OURS, Stacked(base=OURS)], ids=lambda p: p.name)
+class TestEveryNetwork(Contract):
+    """With recipes of two epochs."""
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The arguments of every fit of a network."""
+    made = []
+    module = import_module("probe.peers.networks")
+    fit = module.fit
+
+    def recording(task, fitting, checking, *, recipe, seed):
+        made.append((task, fitting, checking, seed))
+        return fit(task, fitting, checking, recipe=recipe, seed=seed)
+
+    monkeypatch.setattr(module, "fit", recording)
+    return made
+
+
+class TestNetwork:
+    def test_two_classes_are_fitted_anew_for_each_tolerance(self, parts):
+        fit, tune, test = parts
+        both = PAPERS.fit(fit, tune, (0.5, 1.5), 1)(test)
+        each = [PAPERS.fit(fit, tune, (tolerance,), 1)(test)[:, 0] for tolerance in (0.5, 1.5)]
+        assert np.array_equal(both, np.column_stack(each))
+        assert not np.array_equal(*each)
+
+    def test_a_distribution_answers_every_tolerance_from_one_fit(self, parts, calls):
+        fit, tune, test = parts
+        both = OURS.fit(fit, tune, (0.5, 1.5), 1)(test)
+        assert len(calls) == OURS.recipe.members
+        assert np.array_equal(both[:, [1]], OURS.fit(fit, tune, (1.5,), 1)(test))
+
+    def test_a_distribution_is_less_likely_beyond_a_larger_tolerance(self, parts):
+        fit, tune, test = parts
+        score = OURS.fit(fit, tune, (0.1, 0.2, 0.5, 1.0), 1)(test)
+        assert (np.diff(score, axis=1) < 0).all()
+
+    def test_the_unit_of_the_errors_does_not_matter(self, parts):
+        """Errors and tolerances ten times as large are the same task."""
+        fit, tune, test = parts
+        larger = [replace(some, error_kcal=10 * some.error_kcal) for some in (fit, tune)]
+        assert OURS.fit(*larger, (5.0, 15.0), 1)(test) == pytest.approx(
+            OURS.fit(fit, tune, (0.5, 1.5), 1)(test), rel=1e-3, abs=1e-3
+        )
+
+    @pytest.mark.parametrize("head", ["distribution", "classes"])
+    def test_what_is_less_reliable_has_the_larger_score(self, head):
+        recipe = replace(Recipe(), head=head, members=1, max_epochs=8)
+        fit, tune, test = (heard(n, seed) for seed, n in enumerate((300, 60, 200)))
+        score = Network("some", recipe).fit(fit, tune, (1.0,), 1)(test)[:, 0]
+        assert tuning.ranking(score, test, (1.0,)) > 0.75
+
+    def test_it_learns_from_one_part_and_stops_by_the_other(self, parts, calls):
+        fit, tune, _ = parts
+        OURS.fit(fit, tune, (1.0,), 1)
+        task, fitting, checking, _ = calls[0]
+        boundary = np.median(np.abs(fit.error_kcal))
+        for rows, some in ((fitting, fit), (checking, tune)):
+            assert task.smiles[rows].tolist() == some.smiles.tolist()
+            assert task.error[rows].tolist() == pytest.approx(
+                np.clip(some.error_kcal / boundary, -12, 12), rel=1e-5
+            )
+
+    def test_inputs_are_standardised_by_what_it_learns_from(self, parts, calls):
+        fit, tune, _ = parts
+        OURS.fit(fit, tune, (1.0,), 1)
+        task, fitting, checking, _ = calls[0]
+        mean, other = (
+            task.inputs.embedding[rows][~task.inputs.padding[rows]].mean(dim=0)
+            for rows in (fitting, checking)
+        )
+        assert mean == pytest.approx(torch.zeros(6), abs=1e-5)
+        assert other != pytest.approx(torch.zeros(6), abs=1e-2)
+
+    def test_the_published_recipe_leaves_inputs_as_they_are(self, parts, calls):
+        fit, tune, _ = parts
+        PAPERS.fit(fit, tune, (1.0,), 1)
+        first = fit.samples[0].embedding
+        assert np.array_equal(calls[0][0].inputs.embedding[0, : len(first)], first)
+
+    def test_no_two_members_share_a_seed(self, parts, calls):
+        fit, tune, _ = parts
+        for seed in (1, 2):
+            OURS.fit(fit, tune, (1.0,), seed)
+        assert len({seed for *_, seed in calls}) == 4
+
+    def test_more_conformers_than_a_batch_are_answered_in_order(self, parts):
+        fit, tune, test = parts
+        scorer = OURS.fit(fit, tune, (1.0,), 1)
+        rows = np.arange(300) % 30
+        assert scorer(test.take(rows)) == pytest.approx(scorer(test)[rows], rel=1e-4, abs=1e-4)
+
+
+class TestStacked:
+    def test_a_peer_that_declines_is_left_out(self, parts):
+        fit, tune, test = parts
+        with_it, without = (
+            Stacked(base=OURS, others=others).fit(fit, tune, (0.5, 1.5), 1)(test)
+            for others in ((Declines(), Says(0)), (Says(0),))
+        )
+        assert np.array_equal(with_it, without)
+
+    def test_without_the_other_members_the_spread_is_left_out(self, parts):
+        fit, tune, test = (replace(some, members_ev=None) for some in parts)
+        others = (Spread("spread", 0.0),)
+        alone, stacked = (
+            Stacked(base=OURS, others=o).fit(fit, tune, (1.0,), 1)(test) for o in ((), others)
+        )
+        assert np.array_equal(stacked, alone)
+
+    def test_what_others_say_counts(self):
+        fit, tune, test = (heard(n, seed) for seed, n in enumerate((100, 100, 200)))
+        deaf, hearing = (
+            Stacked(base=Says(1), others=others).fit(fit, tune, (1.0,), 1)(test)[:, 0]
+            for others in ((), (Says(0),))
+        )
+        assert tuning.ranking(deaf, test, (1.0,)) < 0.6
+        assert tuning.ranking(hearing, test, (1.0,)) > 0.7
+
+    def test_the_weights_come_from_the_tune_part_alone(self):
+        """What the peers say is known beforehand, so the fit part's errors have no way in."""
+        fit, tune, test = (heard(100, seed) for seed in range(3))
+        peer = Stacked(base=Says(1), others=(Says(0),))
+        score, other_fit, other_tune = (
+            peer.fit(known, by, (1.0,), 1)(test)
+            for known, by in (
+                (fit, tune),
+                (replace(fit, error_kcal=fit.error_kcal[::-1]), tune),
+                (fit, replace(tune, error_kcal=tune.error_kcal[::-1])),
+            )
+        )
+        assert np.array_equal(score, other_fit)
+        assert not np.array_equal(score, other_tune)
+
+    def test_each_tolerance_has_its_own_weights(self):
+        """Errors of the loud lie all between the tolerances: a signal of one, against the other."""
+        loud = np.array([0, 0, 1, 0, 1, 1] * 10)
+        some = part([sample([value]) for value in loud], np.where(loud, 1.0, [0.1, 3.0] * 30))
+        score = Stacked(base=Says(0), others=()).fit(some, some, (0.5, 2.0), 1)(some)
+        assert score[2, 0] > score[0, 0]
+        assert score[2, 1] < score[0, 1]
+
+    def test_each_tolerance_is_judged_by_what_is_said_of_it(self, parts):
+        """With nothing to add, the base's own log-odds on another scale, column by column."""
+        fit, tune, test = parts
+        said, stacked = (
+            peer.fit(fit, tune, (0.5, 1.5), 1)(test)
+            for peer in (OURS, Stacked(base=OURS, others=()))
+        )
+        agreement = np.abs(np.corrcoef(said.T, stacked.T))[:2, 2:]
+        assert agreement.diagonal() == pytest.approx([1, 1])
+        assert agreement[0, 1] < 0.999
+
+    def test_the_seed_reaches_the_base(self, parts):
+        fit, tune, test = parts
+        peer = Stacked(base=OURS, others=())
+        one, other = (peer.fit(fit, tune, (1.0,), seed)(test) for seed in (1, 2))
+        assert not np.array_equal(one, other)
+
+
+class TestRegistry:
+    def test_the_recipes_that_are_compared(self):
+        by_name = {peer.name: peer for peer in PEERS}
+        assert by_name["probe-paper"].recipe == PAPER
+        assert by_name["probe"].recipe == Recipe()
+        assert by_name["probe-one"].recipe == replace(Recipe(), members=1)
+        assert by_name["probe+"].base == by_name["probe"]
+
+    def test_all_of_them_are_dear(self):
+        assert {peer.name for peer in PEERS if peer.dear} == {p.name for p in networks()}
