@@ -12,6 +12,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from probe import tables
+from probe.card import FORMAT_VERSION
 from probe.conformers import conformer_id, rounded
 from probe.metrics import evaluate
 from probe.policy import Policy
@@ -186,7 +187,7 @@ def card() -> dict[str, Any]:
     p = random.random(83)
     error = np.where(random.random(83) < p, 1.5, 0.3)
     return {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "name": "aimnet2-b973c",
         "backbone": "aimnet2-b973c",
         "fingerprint": "0123456789abcdef",
