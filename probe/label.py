@@ -33,6 +33,9 @@ PROGRESS_SECONDS = 30.0
 CARRIED = ("source", "geometry")
 """Columns that a Parquet input may have and its labels keep."""
 
+DESCRIBED = ("smiles", *CARRIED)
+"""Columns that say what a conformer is; of one labelled before, the input has the last word."""
+
 CHARGES = range(-128, 128)
 """What the column charge holds."""
 
@@ -89,15 +92,12 @@ def label(
 
 def _ordered(done: Mapping[str, Row], conformers: Mapping[str, Row]) -> list[Row]:
     """What is done, described as the input does and in its order; then what it does not name."""
-    named = [done[key] | _described(row) for key, row in conformers.items() if key in done]
+    known = {key: row for key, row in conformers.items() if key in done}
+    named = [done[key] | {name: row[name] for name in DESCRIBED} for key, row in known.items()]
     others = [row for key, row in done.items() if key not in conformers]
     if others:
         _say(f"{len(others)} conformers that were labelled before are not in the input; kept")
     return named + others
-
-
-def _described(row: Row) -> Row:
-    return {name: row[name] for name in tables.REFERENCES.names if name in row}
 
 
 def _conformers(path: Path, options: Options, with_reserved: bool) -> dict[str, Row]:
@@ -209,7 +209,7 @@ def _label_one(row: Row, settings: dft.Settings) -> Row:
     positions = np.array(row["positions"]).reshape(-1, 3)
     numbers = np.array(row["numbers"], dtype=np.uint8)
     answer = dft.reference_energy(numbers, positions, row["charge"], settings)
-    return _described(row) | asdict(answer)
+    return {name: row[name] for name in tables.REFERENCES.names if name in row} | asdict(answer)
 
 
 @contextmanager

@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
 
-from probe import __version__, cli, tables, training, weights
+from probe import __version__, cli, dft, sdf, tables, training, weights
 from probe import card as cards
 from probe.tables import CONFORMERS
 
@@ -267,6 +268,48 @@ def test_what_the_system_refuses_is_a_line_too(fails, tmp_path):
     (tmp_path / "file").touch()
     line = fails("plan", tmp_path / "a.smi", "--out", tmp_path / "file" / "plan.json")
     assert str(tmp_path / "file") in line
+
+
+class TestLabel:
+    @pytest.fixture
+    def words(self, tmp_path):
+        """`probe label` on one nitrogen molecule, with no time to compute it."""
+        (tmp_path / "a.smi").write_text("N#N nitrogen\n")
+        out = tmp_path / "labels.parquet"
+        return "label", "--in", tmp_path / "a.smi", "--out", out, "--budget-hours", 0
+
+    def test_a_run_with_no_time_says_what_is_left(self, probe, words, tmp_path):
+        result = probe(*words)
+        assert result.exit_code == 0
+        assert result.stdout == (
+            f"{tmp_path / 'labels.parquet'}: 0 labelled, 0 not converged, 1 left\n"
+        )
+        assert result.stderr.startswith("label: 1 conformers to compute, 0 done before; about ")
+
+    def test_labels_of_other_settings_are_not_mixed(self, probe, fails, words, tmp_path):
+        assert probe(*words, "--tight").exit_code == 0
+        assert tables.provenance(tmp_path / "labels.parquet")["grid_level"] == dft.TIGHT.grid_level
+        assert "not made by this command with these settings" in fails(*words)
+
+    def test_options_of_ingest_reach_the_conformers(self, probe, words, tmp_path):
+        (tmp_path / "a.smi").write_text("N#N.O mixture\n")
+        result = probe(*words, "--mixtures", "reject")
+        assert "label: a.smi:1: mixture of 2 molecules" in result.stderr
+        assert "holds no conformer that can be labelled" in result.stderr
+
+    def test_a_recompute_list_says_its_own_multiplicity(self, probe, words, tmp_path):
+        numbers = {"charge": 0, "numbers": [8, 8], "positions": [0.0, 0.0, 0.0, 0.0, 0.0, 1.21]}
+        row = dict.fromkeys(sdf.PROPERTIES, "x") | {"molecule_id": "oxygen", "smiles": "O=O"}
+        frame = pl.DataFrame([row | numbers | {"multiplicity": 3}])
+        sdf.write(frame, tmp_path / "recompute.sdf")
+        result = probe(*words, "--in", tmp_path / "recompute.sdf")
+        assert "label: recompute.sdf:1: its multiplicity is 3, and labels" in result.stderr
+
+    def test_an_input_that_is_none(self, fails, words, tmp_path):
+        assert f"{tmp_path / 'none.smi'}: no such file" in fails(
+            *words, "--in", tmp_path / "none.smi"
+        )
+        assert "unknown suffix .pdb" in fails(*words, "--in", tmp_path / "a.pdb")
 
 
 class TestTrain:

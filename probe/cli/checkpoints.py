@@ -16,7 +16,7 @@ from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, ingest_options
 @click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--budget-hours", type=click.FloatRange(0), help="Start nothing new after that.")
 @click.option("--with-reserved", is_flag=True, help="Label molecules reserved for testing, too.")
-@click.option("--tight", is_flag=True, help="Finer grid and tighter SCF; many times dearer.")
+@click.option("--tight", is_flag=True, help="Finer grid and tighter SCF, 3 to 5 times dearer.")
 @ingest_options("charge", "multiplicity")
 def label(
     path: Path,
@@ -29,7 +29,8 @@ def label(
 ) -> None:
     """Compute reference energies with DFT: labels to train on.
 
-    A run that was stopped goes on where it was when it is called again.
+    B97-3c, closed shells, one core a process. A run that was stopped goes on where it was when
+    it is called again; what --out holds already is neither computed again nor dropped.
 
     \b
     Examples:
@@ -47,7 +48,7 @@ def label(
         jobs=jobs,
         budget_hours=budget_hours,
         with_reserved=with_reserved,
-        settings=dft.TIGHT if tight else dft.Settings(),
+        settings=dft.TIGHT if tight else dft.DEFAULT,
     )
     click.echo(
         f"{out}: {done.n_labelled} labelled, {done.n_unconverged} not converged, {done.n_left} left"
