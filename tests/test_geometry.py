@@ -125,3 +125,17 @@ def test_the_molecules_of_a_mixture_do_not_overlap(smiles):
 def test_a_molecule_too_large_to_embed_is_refused():
     with pytest.raises(Unusable, match="301 heavy atoms are too many to embed"):
         build("C" * 301)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "forcefield", "made_by"),
+    [
+        ("CCO", "mmff94", "mmff94"),
+        ("CCO", "uff", "uff"),
+        ("CCO", "none", "etkdg"),
+        ("C[Se]C", "mmff94", "uff"),
+        ("[Xe]", "mmff94", "etkdg"),
+    ],
+)
+def test_the_note_tells_what_made_the_coordinates(smiles, forcefield, made_by):
+    assert geometry.made_by(forcefield, build(smiles, forcefield=forcefield).note) == made_by
