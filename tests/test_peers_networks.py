@@ -1,15 +1,14 @@
 """PROBE as a peer: which part it learns from, how tolerances differ, what the stacking adds."""
 
 from dataclasses import dataclass, replace
-from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 from peer_cases import Contract, made_up, part, sample
 
-from probe.peers import PEERS, NotApplicable, tuning
-from probe.peers.networks import Network, Stacked, networks
+from probe.peers import PEERS, NotApplicable, networks, tuning
+from probe.peers.networks import NETWORKS, Network, Stacked
 from probe.peers.spread import Spread
 from probe.training import PAPER, Recipe
 
@@ -64,14 +63,13 @@ class TestEveryNetwork(Contract):
 def calls(monkeypatch):
     """The arguments of every fit of a network."""
     made = []
-    module = import_module("probe.peers.networks")
-    fit = module.fit
+    fit = networks.fit
 
     def recording(task, fitting, checking, *, recipe, seed):
         made.append((task, fitting, checking, seed))
         return fit(task, fitting, checking, recipe=recipe, seed=seed)
 
-    monkeypatch.setattr(module, "fit", recording)
+    monkeypatch.setattr(networks, "fit", recording)
     return made
 
 
@@ -226,4 +224,4 @@ class TestRegistry:
         assert by_name["probe+"].base == by_name["probe"]
 
     def test_all_of_them_are_dear(self):
-        assert {peer.name for peer in PEERS if peer.dear} == {p.name for p in networks()}
+        assert {peer.name for peer in PEERS if peer.dear} == {p.name for p in NETWORKS}

@@ -3,7 +3,7 @@
 from probe.peers.contract import NotApplicable, Part, Peer, Scorer
 from probe.peers.distance import Mahalanobis, Nearest
 from probe.peers.linear import Conformal, Rigidity, ShallowEnsemble
-from probe.peers.networks import networks
+from probe.peers.networks import NETWORKS
 from probe.peers.pooled import Boosting, Forest, PooledLogistic
 from probe.peers.process import Process
 from probe.peers.simple import AtomCount, ElementCount, Majority
@@ -30,5 +30,5 @@ PEERS: tuple[Peer, ...] = (
     Boosting(),
     Forest(),
     Process(),
-    *networks(),
+    *NETWORKS,
 )

@@ -117,14 +117,13 @@ class Stacked:
         return score
 
 
-def networks() -> tuple[Peer, ...]:
-    """The published recipe, the default one, one network of it, and PROBE+."""
-    return (
-        Network("probe-paper", PAPER),
-        Network("probe-one", replace(Recipe(), members=1)),
-        Network("probe", Recipe()),
-        Stacked(),
-    )
+NETWORKS: tuple[Peer, ...] = (
+    Network("probe-paper", PAPER),
+    Network("probe-one", replace(Recipe(), members=1)),
+    Network("probe", Recipe()),
+    Stacked(),
+)
+"""The published recipe, one network of the default one, all of it, and PROBE+."""
 
 
 def _stacking(features: Array, truth: NDArray[np.bool_]) -> tuning.Predict:
