@@ -183,7 +183,7 @@ class TestWhatIsHeldOut:
         assert len(rows) < len(labels) - 2
         again = train(*selected(made, rows), IDENTITY, recipe)
         assert saved(again, tmp_path / "b")[0] == saved(checkpoint, tmp_path / "a")[0]
-        judged = ("held_out", "latent_99", "training")
+        judged = ("held_out", "importance", "latent_99", "training")
         assert without(again.card, *judged) == without(checkpoint.card, *judged)
         assert {row["smiles"] for row in again.held_out} == {last}
 

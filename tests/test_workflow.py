@@ -20,7 +20,7 @@ C[Se]C dimethyl selenide
 C[CH2] ethyl radical
 C(C broken
 CC(=O)Nc1ccc(O)cc1 {HOSTILE}
-C[Si](C)(C)C tetramethylsilane
+C[As](C)C trimethylarsine
 CC(C)Cc1ccc(cc1)C(C)C(=O)O ibuprofen
 [Fe] iron
 CCO ethanol again
@@ -164,10 +164,10 @@ class TestOutputs:
         assert "closed shells" in rows["ethyl radical"]["reason"]
         assert rows["ethyl radical"]["multiplicity"] == 2
         assert "element Fe" in rows["iron"]["reason"]
-        assert rows["tetramethylsilane"]["reason"].startswith("Si is in ")
+        assert rows["trimethylarsine"]["reason"].startswith("As is in ")
         refused = {name for name, row in rows.items() if row["energy_ev"] is None}
         assert refused == {"ethyl radical", "iron"}
-        for name in refused | {"tetramethylsilane"}:
+        for name in refused | {"trimethylarsine"}:
             assert rows[name]["verdict"] == "recompute"
         (rejected,) = frame(folder, "rejected").to_dicts()
         assert rejected["source"] == "small.smi:7"
