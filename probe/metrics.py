@@ -63,14 +63,20 @@ def evaluate(
 
 
 def risk_coverage_area(p_unreliable: NDArray[np.float64], unreliable: NDArray[np.bool_]) -> float:
-    """Mean unreliable fraction among the k most trusted, over k = 1..M (selective risk).
+    """Mean unreliable fraction among the k most trusted, over k = 1..M (selective risk)."""
+    return float(risk_by_rank(p_unreliable, unreliable).mean())
 
-    Of equal ``p_unreliable`` each counts as their mean, so the order of the rows is nothing.
+
+def risk_by_rank(score: NDArray[np.float64], unreliable: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Unreliable fraction [M] among the k of lowest ``score``, for k = 1..M.
+
+    Of equal scores each counts as their mean, so the order of the rows is nothing.
     """
-    _, group, size = np.unique(p_unreliable, return_inverse=True, return_counts=True)
+    _, group, size = np.unique(score, return_inverse=True, return_counts=True)
     expected = np.bincount(group, weights=unreliable) / size
     trusted_first = np.repeat(expected, size)
-    return float((np.cumsum(trusted_first) / np.arange(1, len(unreliable) + 1)).mean())
+    risk: NDArray[np.float64] = np.cumsum(trusted_first) / np.arange(1, len(unreliable) + 1)
+    return risk
 
 
 def calibration_error(p_unreliable: NDArray[np.float64], unreliable: NDArray[np.bool_]) -> float:

@@ -222,8 +222,10 @@ def compare(
       probe compare --labels resources/calibration/b973c.parquet --backbone aimnet2-b973c \\
         --cache cache --out results/compare --peers spread --peers gradient-boosting
     """
+    import polars as pl
+
     from probe import compare as comparison
-    from probe import parts
+    from probe import parts, plots
     from probe import weights as store
 
     chosen = comparison.choose(peers)
@@ -232,6 +234,7 @@ def compare(
     dear = seeds if seeds_dear is None else min(seeds, seeds_dear)
     settings = comparison.Settings(chosen, seeds=seeds, seeds_dear=dear, **design)
     record = comparison.compare(known, settings, against, out)
+    plots.draw(record["standings"], pl.read_parquet(out / "predictions.parquet"), out / "figures")
     click.echo(f"{out / 'compare.md'}: {len(record['fits'])} fits")
 
 

@@ -92,6 +92,7 @@ rule compare:
         record="models/compare/compare.json",
         table="models/compare/compare.md",
         predictions="models/compare/predictions.parquet",
+        figures=directory("models/compare/figures"),
     log:
         "logs/compare.log",
     benchmark:
