@@ -239,7 +239,7 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert done.output.splitlines()[-1] == f"{tmp_path / 'out' / 'compare.md'}: 2 fits"
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-            *("compare.json", "compare.md", "parts", "predictions.parquet")
+            *("compare.json", "compare.md", "figures", "parts", "predictions.parquet")
         ]
         assert pq.read_schema(tmp_path / "out/predictions.parquet").names == tables.COMPARED.names
 
