@@ -21,6 +21,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import bdtr, betaincinv, expit
 
+from probe.exceedance import exceedance
+
 GRID = np.append(expit(np.arange(-160, 161) / 20), 1.0)
 """The cutoffs that are tested, strict to lax: even in the log odds, and one that accepts all."""
 
@@ -29,6 +31,9 @@ SPARE = 2
 more make it start too far from the surest: of many scores, sizes and risks this accepted most."""
 
 SEED = 0
+
+PROMISES = (0.05, 0.1, 0.2)
+"""Largest shares of unreliable energies that a checkpoint's card tells the price of."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,64 @@ def promise(
         bound=upper_bound(*numbers, confidence) if numbers[0] else None,
         n_needed=needed,
     )
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """How promises of one kind turn out where the truth is known.
+
+    Shares of the rehearsals: ``made`` something was promised, ``broken`` it did not hold;
+    ``accepted`` is the mean share of the population that was accepted (none without a promise).
+    """
+
+    max_unreliable: float
+    confidence: float
+    made: float
+    broken: float
+    accepted: float
+
+
+def rehearse(
+    p: NDArray[np.float64],
+    unreliable: NDArray[np.bool_],
+    max_unreliable: float,
+    confidence: float,
+    draws: int = 1000,
+) -> Rehearsal:
+    """Promises from ``draws`` calibration sets that are drawn from molecules [M], with replacement.
+
+    The molecules are the population, so the share of unreliable among what a cutoff accepts is
+    known exactly, and it may exceed ``max_unreliable`` in 1 - ``confidence`` of the rehearsals.
+    """
+    order = np.argsort(p, kind="stable")
+    sorted_p, found = p[order], np.append(0, np.cumsum(unreliable[order]))
+    random = np.random.default_rng(SEED)
+    accepted = np.zeros(draws, dtype=np.int64)
+    for number in range(draws):
+        rows = random.integers(len(p), size=len(p))
+        kept = promise(p[rows], unreliable[rows], max_unreliable, confidence).cutoff
+        accepted[number] = 0 if kept is None else np.searchsorted(sorted_p, kept, side="right")
+    return Rehearsal(
+        max_unreliable,
+        confidence,
+        made=float((accepted > 0).mean()),
+        broken=float((found[accepted] > max_unreliable * accepted).mean()),
+        accepted=float(accepted.mean() / len(p)),
+    )
+
+
+def rehearsals(held_out: pl.DataFrame, confidence: float = 0.9) -> list[dict[str, float]]:
+    """What can be promised of molecules like ``held_out`` (``tables.HELD_OUT``) at 1 kcal/mol.
+
+    A ``Rehearsal`` for each of ``PROMISES``; none where PROBE knows its boundary only.
+    """
+    drawn = one_a_molecule(held_out)
+    if drawn["location_kcal"].null_count():
+        return []
+    location, scale = (np.array(drawn[f"{name}_kcal"].to_list()) for name in ("location", "scale"))
+    p = exceedance(location, scale, 1.0)
+    unreliable = (drawn["error_kcal"].abs() > 1.0).to_numpy()
+    return [vars(rehearse(p, unreliable, share, confidence)) for share in PROMISES]
 
 
 def upper_bound(n: int, k: int, confidence: float) -> float:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from torch import Tensor, nn
 
-from probe import __version__, importance, metrics
+from probe import __version__, importance, metrics, risk
 from probe.calibration import Labelled, Rows
 from probe.card import FORMAT_VERSION
 from probe.checkpoint import Checkpoint
@@ -340,5 +341,6 @@ def _judged(
         "latent_99": float(np.percentile([one.latent_distance for one in scored], 99)),
         "held_out": {"protocol": "molecules held out of all fitting", **figures},
         "importance": importance.validate(checkpoint, samples, checkpoint.card["training"]["seed"]),
+        "promises": risk.rehearsals(pl.DataFrame(rows)),
     }
     return replace(checkpoint, card=card, held_out=rows)

@@ -8,13 +8,21 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import binom
 
-from probe import risk
+from probe import card, risk, tables
+from probe.exceedance import exceedance
 from probe.risk import Promise, one_a_molecule, promise
 
 
 def lower_tail(k, n, share):
     """P(at most k of n) by hand."""
     return sum(comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k + 1))
+
+
+@pytest.fixture(scope="module")
+def shipped_held_out():
+    """One conformer a molecule of what no fitting of the shipped checkpoint saw."""
+    path = card.resolve("aimnet2-b973c") / card.HELD_OUT
+    return one_a_molecule(tables.frame(path, tables.HELD_OUT))
 
 
 def ladder(n):
@@ -222,3 +230,46 @@ def test_the_cutoffs_were_fixed_in_advance_from_strict_to_lax():
     assert (np.diff(risk.GRID) > 0).all()
     assert 0.5 in risk.GRID
     assert risk.GRID[-1] == 1
+
+
+class TestRehearsal:
+    def test_the_truth_of_a_promise_is_that_of_the_molecules_drawn_from(self):
+        """Draws of 60 reliable molecules promise all of them; of 60 unreliable ones nothing."""
+        p = np.linspace(0.1, 0.9, 60)
+        sure = risk.rehearse(p, marked(60), 0.1, 0.9, draws=20)
+        assert (sure.made, sure.broken) == (1.0, 0.0)
+        assert sure.accepted > 0.9
+        wrong = risk.rehearse(p, ~marked(60), 0.1, 0.9, draws=20)
+        assert (wrong.made, wrong.broken, wrong.accepted) == (0.0, 0.0, 0.0)
+
+    def test_a_promise_that_a_lucky_draw_makes_is_seen_to_be_broken(self):
+        """One molecule in eight is unreliable, whatever p says: every promise of 10 % is wrong."""
+        found = risk.rehearse(np.full(80, 0.2), marked(80, *range(0, 80, 8)), 0.1, 0.9)
+        assert found.made == found.broken > 0
+
+    @pytest.mark.parametrize("max_unreliable", [0.05, 0.1, 0.15, 0.2, 0.3])
+    @pytest.mark.parametrize("tolerance", [0.4, 0.7, 1.0, 1.5])
+    def test_on_real_errors_the_promise_is_broken_no_more_often_than_stated(
+        self, shipped_held_out, tolerance, max_unreliable
+    ):
+        """The shipped checkpoint's held-out conformers, a thousand calibration sets of each."""
+        location, scale = (
+            np.array(shipped_held_out[name].to_list()) for name in ("location_kcal", "scale_kcal")
+        )
+        p = exceedance(location, scale, tolerance)
+        unreliable = (shipped_held_out["error_kcal"].abs() > tolerance).to_numpy()
+        found = risk.rehearse(p, unreliable, max_unreliable, 0.9)
+        noise = 3 * np.sqrt(0.1 * 0.9 / 1000)
+        assert found.broken <= 0.1 + noise
+
+    def test_something_real_can_be_promised(self, shipped_held_out):
+        """At most one energy in five beyond 1 kcal/mol: a good part of the set is accepted."""
+        looser = risk.rehearsals(shipped_held_out)[-1]
+        assert looser["max_unreliable"] == 0.2
+        assert looser["made"] > 0.5
+        assert looser["accepted"] > 0.3
+
+    def test_two_classes_know_no_other_tolerance(self, shipped_held_out):
+        nothing = pl.lit(None, pl.List(pl.Float32))
+        classes = shipped_held_out.with_columns(location_kcal=nothing, scale_kcal=nothing)
+        assert risk.rehearsals(classes) == []
