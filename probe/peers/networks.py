@@ -1,26 +1,19 @@
-"""PROBE as a peer: the published recipe, ours, and ours stacked with other signals."""
+"""PROBE as a peer: the published recipe, ours, and ours together with other signals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from probe.exceedance import exceedance
 from probe.network import Normalisation, Probe
 from probe.peers import tuning
 from probe.peers.contract import Array, NotApplicable, Part, Peer, Scorer
-from probe.peers.distance import Nearest
 from probe.peers.features import Scale
-from probe.peers.linear import Rigidity
 from probe.peers.process import Process
 from probe.peers.spread import Spread
 from probe.training import PAPER, Recipe, Task, answer, fit, in_units
-
-STRENGTH = 0.3
-"""Inverse regularisation of the stacking, whose inputs are standardised."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +68,18 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Stacked:
-    """PROBE+: a logistic regression, fitted to the tune part, on PROBE and what others say.
+class Together:
+    """PROBE+: the mean of what PROBE, the Gaussian process and the ensemble's spread say.
 
-    No longer a single backbone where the ensemble's spread is known, and named so.
+    Each is standardised on the tune part and counts the same: weights fitted to the few hundred
+    conformers of a tune part were worse than none. No longer a single backbone where the spread
+    is known, and named so.
     """
 
     name: str = "probe+"
     dear: bool = True
     base: Network = field(default_factory=lambda: Network("probe", Recipe()))
-    others: tuple[Peer, ...] = (
-        Process(),
-        Spread("spread", 0.0),
-        Spread("spread-per-atom", 1.0),
-        Nearest("nearest-mean", "mean"),
-        Rigidity(),
-    )
+    others: tuple[Peer, ...] = (Process(), Spread("spread", 0.0))
 
     def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:
         """See ``Peer``."""
@@ -99,20 +88,12 @@ class Stacked:
             try:
                 scorers.append(other.fit(fit, tune, tolerances, seed))
             except NotApplicable:
-                continue  # stacking does with what there is
-        known = np.stack([score(tune) for score in scorers], axis=-1)
-        scales = [Scale.of(known[:, index]) for index in range(len(tolerances))]
-        models = [
-            _stacking(scale(known[:, index]), tune.exceeds(tolerance))
-            for index, (scale, tolerance) in enumerate(zip(scales, tolerances, strict=True))
-        ]
+                continue  # the others do without it
+        scales = [Scale.of(score(tune)) for score in scorers]
 
         def score(part: Part) -> Array:
-            said = np.stack([scorer(part) for scorer in scorers], axis=-1)
-            pairs = enumerate(zip(scales, models, strict=True))
-            return np.column_stack(
-                [tuning.log_odds(model(scale(said[:, index]))) for index, (scale, model) in pairs]
-            )
+            said = [scale(scorer(part)) for scale, scorer in zip(scales, scorers, strict=True)]
+            return np.asarray(np.mean(said, axis=0))
 
         return score
 
@@ -121,15 +102,9 @@ NETWORKS: tuple[Peer, ...] = (
     Network("probe-paper", PAPER),
     Network("probe-one", replace(Recipe(), members=1)),
     Network("probe", Recipe()),
-    Stacked(),
+    Together(),
 )
 """The published recipe, one network of the default one, all of it, and PROBE+."""
-
-
-def _stacking(features: Array, truth: NDArray[np.bool_]) -> tuning.Predict:
-    if len(np.unique(truth)) == 1:
-        return lambda values: np.full(len(values), float(truth[0]))
-    return tuning.probabilities(LogisticRegression(C=STRENGTH).fit(features, truth))
 
 
 def _answers(networks: Sequence[Probe], normalisation: Normalisation, part: Part) -> Array:
