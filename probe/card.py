@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from probe import tables
+from probe import tables, weights
+from probe.config import Library
 from probe.errors import ProbeError
 from probe.weights import RESOURCES
 
@@ -46,6 +47,25 @@ def require(card: Mapping[str, Any], fingerprint: str, backbone: str) -> None:
             f"(fingerprint {card['fingerprint']}), not to {backbone} ({fingerprint}); "
             f"choose the checkpoint of {backbone}, or train one with `probe train`"
         )
+
+
+def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
+    """The folder of the checkpoint of every library, by the library's name.
+
+    Raises:
+        ProbeError: a library's backbone or checkpoint is unknown, or the two do not belong
+            together; the message names the library.
+    """
+    found = {}
+    for name, library in libraries.items():
+        try:
+            backbone, card = weights.entry(library.backbone), read(library.checkpoint)
+            if backbone.fingerprint is not None:  # scoring compares it with the network's own
+                require(card, backbone.fingerprint, backbone.name)
+            found[name] = resolve(library.checkpoint)
+        except ProbeError as error:
+            raise ProbeError(f"library {name}: {error}") from error
+    return found
 
 
 def read(name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,17 @@ _KINDS = {
     "integer": "a whole number",
     "null": "null",
 }
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library file, and what it is screened with."""
+
+    path: Path
+    backbone: str
+    """A name of resources/backbones.yaml."""
+    checkpoint: str
+    """A name under resources/probe, or a folder."""
 
 
 @cache
@@ -71,17 +83,38 @@ def keys() -> list[str]:
     return list(_leaves(schema("config")))
 
 
-def libraries(config: Mapping[str, Any], root: Path) -> dict[str, Path]:
-    """Name and file of every library that ``config`` (checked) asks for; paths under ``root``.
+def libraries(config: Mapping[str, Any], root: Path) -> dict[str, Library]:
+    """Every library that ``config`` (checked) asks for, by name; paths under ``root``.
 
     Raises:
         ProbeError: the table or a row of it is wrong, or a library's file is missing.
     """
     if config["library"] is None:
-        return _table(str(config["libraries"]), root)
+        return _table(config, root)
     path = str(config["library"])
     _require_file(root / path, f"config key library: {path}")
-    return {name_of(path, "library"): root / path}
+    library = Library(root / path, config["backbone"], config["checkpoint"])
+    return {name_of(path, "library"): library}
+
+
+def same_file(libraries: Mapping[str, Library]) -> dict[str, str]:
+    """For every library, the name of the first one that is the same file; often its own."""
+    first: dict[Path, str] = {}
+    return {
+        name: first.setdefault(library.path.resolve(), name) for name, library in libraries.items()
+    }
+
+
+def comparable(libraries: Mapping[str, Library]) -> list[tuple[str, ...]]:
+    """Names of the libraries that are one file, screened in different ways: two or more each.
+
+    Of several that are screened in the same way, the first is named.
+    """
+    ways: dict[str, dict[tuple[str, str], str]] = {}
+    for name, first in same_file(libraries).items():
+        way = libraries[name].backbone, libraries[name].checkpoint
+        ways.setdefault(first, {}).setdefault(way, name)
+    return [tuple(names.values()) for names in ways.values() if len(names) > 1]
 
 
 def name_of(path: str, key: str) -> str:
@@ -189,8 +222,9 @@ def _leaves(definition: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _table(path: str, root: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _table(config: Mapping[str, Any], root: Path) -> dict[str, Library]:
+    path = str(config["libraries"])
+    found: dict[str, Library] = {}
     for number, row in _rows(path, root):
         where, name = f"{path}:{number}", row["library"]
         if not re.fullmatch(schema("libraries")["properties"]["library"]["pattern"], name):
@@ -203,7 +237,8 @@ def _table(path: str, root: Path) -> dict[str, Path]:
         if not row["path"]:
             raise ProbeError(f"{where}: library {name} has no path; write its file's")
         _require_file(root / row["path"], f"{where}: {row['path']}")
-        found[name] = root / row["path"]
+        chosen = (row.get(key) or config[key] for key in ("backbone", "checkpoint"))
+        found[name] = Library(root / row["path"], *chosen)
     if not found:
         raise ProbeError(f"{path}: no library in it; add a row, or set the config key library")
     return found
@@ -216,20 +251,32 @@ def _rows(path: str, root: Path) -> Iterator[tuple[int, dict[str, str]]]:
         for number, line in enumerate(_text(path, root).splitlines(), start=1)
         if line.strip() and not line.lstrip().startswith("#")
     ]
-    columns = list(schema("libraries")["properties"])
     number, header = lines[0] if lines else (1, [])
-    if sorted(header) != sorted(columns):
-        raise ProbeError(
-            f"{path}:{number}: the columns are {', '.join(header) or 'missing'}; the first line "
-            f"must be {' and '.join(columns)}, separated by a tab"
-        )
+    _check_header(header, f"{path}:{number}")
+    required = schema("libraries")["required"]
     for number, cells in lines[1:]:
-        if len(cells) != len(header):
+        # editors cut the tabs at the end of a line, and with them cells that say nothing
+        cut = header[len(cells) :]
+        if len(cells) > len(header) or set(cut) & set(required):
             raise ProbeError(
                 f"{path}:{number}: {len(cells)} cells where {len(header)} are expected; "
                 "separate them by one tab"
             )
-        yield number, dict(zip(header, cells, strict=True))
+        yield number, dict(zip(header, [*cells, *("" for _ in cut)], strict=True))
+
+
+def _check_header(header: Sequence[str], where: str) -> None:
+    known, required = schema("libraries")["properties"], schema("libraries")["required"]
+    optional = [column for column in known if column not in required]
+    for column in set(header) - set(known):
+        if near := difflib.get_close_matches(column, known, n=1):
+            raise ProbeError(f"{where}: column {column} is unknown; did you mean {near[0]}?")
+    once = len(set(header)) == len(header)
+    if not (once and set(required) <= set(header) <= set(known)):
+        raise ProbeError(
+            f"{where}: the columns are {', '.join(header) or 'missing'}; the first line must have "
+            f"{' and '.join(required)}, and may have {' and '.join(optional)}, separated by tabs"
+        )
 
 
 def _text(path: str, root: Path) -> str:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from probe import config
+from probe.config import Library
 from probe.errors import ProbeError
 
 ROOT = Path(__file__).parents[1]
@@ -231,14 +232,37 @@ class TestLibraries:
     def test_the_shipped_table_names_files_that_are_there(self, shipped):
         found = config.libraries(config.check(shipped), ROOT)
         assert list(found) == ["demo", "demo-3d"]
-        assert all(path.is_file() for path in found.values())
+        assert all(library.path.is_file() for library in found.values())
 
     def test_rows_keep_their_order_and_paths_start_at_the_root(self, table, tmp_path):
         found = table("library\tpath\nb\tb.sdf\na\ta.smi\n")
-        assert list(found.items()) == [("b", tmp_path / "b.sdf"), ("a", tmp_path / "a.smi")]
+        paths = [(name, library.path) for name, library in found.items()]
+        assert paths == [("b", tmp_path / "b.sdf"), ("a", tmp_path / "a.smi")]
 
     def test_an_absolute_path_stays_as_it_is(self, table, tmp_path):
-        assert table(f"library\tpath\na\t{tmp_path}/a.smi\n") == {"a": tmp_path / "a.smi"}
+        assert table(f"library\tpath\na\t{tmp_path}/a.smi\n")["a"].path == tmp_path / "a.smi"
+
+    def test_a_row_may_say_what_it_is_screened_with(self, table, tmp_path):
+        found = table(
+            "library\tpath\tcheckpoint\tbackbone\n"
+            "a\ta.smi\tmine\tmace\n"
+            "a2\ta.smi\t\taimnet2-wb97m-d3\n"
+            "a3\ta.smi\tmine\n"  # an editor cut the last tab
+            "b\tb.sdf\n"
+        )
+        a, b = tmp_path / "a.smi", tmp_path / "b.sdf"
+        assert found == {
+            "a": Library(a, "mace", "mine"),
+            "a2": Library(a, "aimnet2-wb97m-d3", "aimnet2-b973c"),
+            "a3": Library(a, "aimnet2-b973c", "mine"),
+            "b": Library(b, "aimnet2-b973c", "aimnet2-b973c"),
+        }
+
+    def test_what_a_row_leaves_out_is_that_of_the_configuration(self, tmp_path):
+        (tmp_path / "a.smi").write_text("")
+        given = config.check({"library": "a.smi", "backbone": "mace", "checkpoint": "mine"})
+        found = config.libraries(given, tmp_path)
+        assert found == {"a": Library(tmp_path / "a.smi", "mace", "mine")}
 
     def test_comments_blank_lines_and_column_order_do_not_matter(self, table):
         text = "\ufeff# screened in May\n\npath\tlibrary\r\n  \na.smi\ta\n # b.sdf\tb\n"
@@ -253,13 +277,26 @@ class TestLibraries:
             ),
             (
                 "library\tfile\na\ta.smi\n",
-                "libraries.tsv:1: the columns are library, file; the first line must be library "
-                "and path, separated by a tab",
+                "libraries.tsv:1: the columns are library, file; the first line must have library "
+                "and path, and may have backbone and checkpoint, separated by tabs",
+            ),
+            (
+                "library\tpath\tpath\na\ta.smi\ta.smi\n",
+                "libraries.tsv:1: the columns are library, path, path; the first line must have "
+                "library and path, and may have backbone and checkpoint, separated by tabs",
+            ),
+            (
+                "library\tpath\tcheckpiont\na\ta.smi\tmine\n",
+                "libraries.tsv:1: column checkpiont is unknown; did you mean checkpoint?",
+            ),
+            (
+                "library\tpath\na\ta.smi\tmace\n",
+                "libraries.tsv:2: 3 cells where 2 are expected; separate them by one tab",
             ),
             (
                 "# nothing\n",
-                "libraries.tsv:1: the columns are missing; the first line must be library and "
-                "path, separated by a tab",
+                "libraries.tsv:1: the columns are missing; the first line must have library and "
+                "path, and may have backbone and checkpoint, separated by tabs",
             ),
             (
                 "library\tpath\na a.smi\n",
@@ -321,7 +358,7 @@ class TestLibraries:
     def test_a_single_library_is_named_after_its_file(self, tmp_path, file, name):
         (tmp_path / file).write_text("")
         found = config.libraries(config.check({"library": file}), tmp_path)
-        assert found == {name: tmp_path / file}
+        assert {key: library.path for key, library in found.items()} == {name: tmp_path / file}
         pattern = config.schema("libraries")["properties"]["library"]["pattern"]
         assert re.fullmatch(pattern, name)
 
@@ -342,6 +379,35 @@ class TestLibraries:
         (tmp_path / "§.smi").write_text("")
         with pytest.raises(ProbeError, match=r"^config key library: no name can be made of §\.smi"):
             config.libraries(config.check({"library": "§.smi"}), tmp_path)
+
+
+class TestOneFileInSeveralRows:
+    @pytest.fixture
+    def libraries(self, tmp_path):
+        """Two files; the first by two networks and by one of them twice, by another way to it."""
+        (tmp_path / "folder").mkdir()
+        one, other = tmp_path / "a.smi", tmp_path / "b.smi"
+        around = tmp_path / "folder/../a.smi"
+        return {
+            "a": Library(one, "aimnet", "p"),
+            "b": Library(other, "aimnet", "p"),
+            "again": Library(one, "aimnet", "p"),
+            "mace": Library(around, "mace", "p-mace"),
+            "tuned": Library(one, "aimnet", "p-tuned"),
+        }
+
+    def test_the_first_of_them_is_named(self, libraries):
+        assert config.same_file(libraries) == {
+            **{"a": "a", "again": "a", "mace": "a", "tuned": "a"},
+            "b": "b",
+        }
+
+    def test_those_that_differ_in_what_they_are_screened_with_are_compared(self, libraries):
+        assert config.comparable(libraries) == [("a", "mace", "tuned")]
+
+    def test_the_same_twice_is_not(self, libraries):
+        del libraries["mace"], libraries["tuned"]
+        assert config.comparable(libraries) == []
 
 
 def test_the_readme_names_every_key_with_its_default_and_no_other():

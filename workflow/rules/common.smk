@@ -19,23 +19,34 @@ try:
     config.update(checks.check(config))
     LIBRARIES = checks.libraries(config, Path.cwd())
     CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
-    BACKBONE = weights.entry(config["backbone"])
+    CHECKPOINTS = {
+        name: Path(os.path.relpath(folder))
+        for name, folder in card.folders(LIBRARIES).items()
+    }
+    MADE_BY = checks.same_file(LIBRARIES)
+    BACKBONES = {weights.entry(config["backbone"]).name} | {
+        library.backbone for library in LIBRARIES.values()
+    }
     TO_LABEL = checks.name_of(config["to_label"] or "none", "to_label")
-    card.require(card.read(config["checkpoint"]), BACKBONE.fingerprint, BACKBONE.name)
     PLANS = {
         name: plan.current(
-            name, path, config["shard_size"], Path(f"results/{name}/plan.json")
+            name, library.path, config["shard_size"], Path(f"results/{name}/plan.json")
         )
-        for name, path in LIBRARIES.items()
+        for name, library in LIBRARIES.items()
     }
 except ProbeError as error:
     sys.exit(f"probe: error: {error}")
 
 
+def one_of(names):
+    """What a wildcard matches that is one of `names`."""
+    return "|".join(map(re.escape, names)) or "none"
+
+
 wildcard_constraints:
-    library="|".join(map(re.escape, LIBRARIES)) or "none",
+    library=one_of(LIBRARIES),
     shard=r"\d+",
-    backbone=re.escape(BACKBONE.name),
+    backbone=one_of(BACKBONES),
 
 
 def required(key):
@@ -51,7 +62,37 @@ def required(key):
 
 def library_file(wildcards):
     """The file of a library."""
-    return LIBRARIES[wildcards.library]
+    return LIBRARIES[wildcards.library].path
+
+
+def backbone(wildcards):
+    """The potential that a library is screened with."""
+    return LIBRARIES[wildcards.library].backbone
+
+
+def weights_of(wildcards):
+    """What was fetched of that potential."""
+    return f"models/weights/{backbone(wildcards)}.json"
+
+
+def checkpoint(file):
+    """An input function: `file` of the checkpoint that the library is screened with."""
+
+    def path(wildcards):
+        return CHECKPOINTS[wildcards.library] / file
+
+    return path
+
+
+def made_by_first(pattern):
+    """An input function: `pattern` in the first library that is the same file."""
+
+    def file(wildcards):
+        return expand(
+            pattern, library=MADE_BY[wildcards.library], shard=wildcards.shard
+        )
+
+    return file
 
 
 def shards(pattern):

@@ -2,7 +2,7 @@ rule embed:
     """Backbone energies and embeddings of one shard; what the cache holds is not computed."""
     input:
         conformers="results/{library}/conformers/{shard}.parquet",
-        weights=f"models/weights/{config['backbone']}.json",
+        weights=weights_of,
     output:
         "results/{library}/embedded/{shard}.parquet",
     log:
@@ -17,7 +17,7 @@ rule embed:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        backbone=config["backbone"],
+        backbone=backbone,
         cache=config["cache"],
         device=config["device"],
         options=flags("embed"),

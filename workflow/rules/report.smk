@@ -8,7 +8,7 @@ rule report:
         recompute="results/{library}/recompute.parquet",
         rejected="results/{library}/rejected.parquet",
         summary="results/{library}/summary.json",
-        card=CHECKPOINT / card.CARD,
+        card=checkpoint(card.CARD),
     output:
         page=report(
             "results/{library}/report.html",

@@ -3,9 +3,9 @@ rule score:
     input:
         conformers="results/{library}/conformers/{shard}.parquet",
         embedded="results/{library}/embedded/{shard}.parquet",
-        card=CHECKPOINT / card.CARD,
-        tensors=CHECKPOINT / card.WEIGHTS,
-        held_out=CHECKPOINT / card.HELD_OUT,
+        card=checkpoint(card.CARD),
+        tensors=checkpoint(card.WEIGHTS),
+        held_out=checkpoint(card.HELD_OUT),
     output:
         "results/{library}/scores/{shard}.parquet",
     log:

@@ -5,9 +5,9 @@ rule triage:
         conformers=shards("results/{library}/conformers/{shard}.parquet"),
         rejected=shards("results/{library}/rejects/{shard}.parquet"),
         scores=shards("results/{library}/scores/{shard}.parquet"),
-        card=CHECKPOINT / card.CARD,
+        card=checkpoint(card.CARD),
         held_out=(
-            CHECKPOINT / card.HELD_OUT if config["triage"]["policy"] == "risk" else []
+            checkpoint(card.HELD_OUT) if config["triage"]["policy"] == "risk" else []
         ),
     output:
         accept="results/{library}/accept.parquet",
