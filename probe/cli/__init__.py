@@ -25,6 +25,7 @@ def main() -> None:
 for _command in (
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
     *(screening.score, screening.triage, screening.report),
-    *(checkpoints.label, checkpoints.train, checkpoints.evaluate, checkpoints.compare),
+    *(checkpoints.acquire, checkpoints.label, checkpoints.train),
+    *(checkpoints.evaluate, checkpoints.compare),
 ):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""From molecules to a checkpoint and its worth: label, train, evaluate and compare."""
+"""From molecules to a checkpoint and its worth: acquire, label, train, evaluate and compare."""
 
 import dataclasses
 import json
@@ -8,6 +8,54 @@ from typing import Any
 import click
 
 from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, ingest_options
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option(
+    "--out",
+    "outs",
+    type=FILE,
+    multiple=True,
+    required=True,
+    help="The batch: .extxyz or .xyz, .h5 or .hdf5 (AIMNet's), .sdf; give one or more.",
+)
+@click.option("--n", type=click.IntRange(1), default=100, show_default=True, help="Conformers.")
+@click.option(
+    "--per-molecule", type=click.IntRange(1), default=1, show_default=True, help="At most so many."
+)
+@click.option(
+    "--diversity",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Spread the batch over so many times as many of the most unreliable.",
+)
+@click.option(
+    "--labelled",
+    type=FILE,
+    multiple=True,
+    help="Labels whose conformers are not chosen again; give one or more.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def acquire(
+    folder: Path, outs: tuple[Path, ...], labelled: tuple[Path, ...], as_json: bool, **settings: Any
+) -> None:
+    """Choose what to label next in the triaged library in FOLDER.
+
+    The conformers with the highest p_unreliable, spread over the space that PROBE sees. Molecules
+    reserved for testing are left out, and what the backbone could not take.
+
+    \b
+    Examples:
+      probe acquire results/demo --n 50 --out batch.sdf --out batch.extxyz --out batch.h5
+      probe acquire results/demo --labelled labels.parquet --out batch.sdf
+      probe label --in batch.sdf --out labels.parquet
+    """
+    from probe import acquire as acquisition
+
+    done = acquisition.acquire(folder, acquisition.Settings(**settings), labelled, outs)
+    click.echo(json.dumps(done, indent=2) if as_json else acquisition.in_words(done))
 
 
 @click.command()
