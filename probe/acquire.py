@@ -96,21 +96,22 @@ def select(
     """The batch of ``settings.n`` of ``scored`` (conformer_id, smiles, p_unreliable) to label.
 
     The ``diversity`` times n most unreliable candidates are asked for their embeddings, and the
-    batch is spread over them. The order of the rows does not matter; equals are ordered by id.
+    batch is spread over them; with a diversity of 1 it is the n most unreliable, worst first. The
+    order of the rows does not matter; equals are ordered by id.
     """
     candidates, left_out = _candidates(scored, labelled, settings.per_molecule)
     shortlist = candidates.head(settings.n * settings.diversity)
-    if shortlist.height > settings.n:
+    if settings.diversity > 1:
         points = embeddings(shortlist["conformer_id"].to_list())
-        shortlist = shortlist[spread(points, settings.n)]
+        shortlist = shortlist[spread(points, min(settings.n, shortlist.height))]
     return Selection(shortlist, candidates.height, left_out)
 
 
 def spread(points: NDArray[np.floating[Any]], n: int) -> list[int]:
     """``n`` rows of ``points`` [M, D] far from each other: the first, then always the farthest.
 
-    The farthest is the one whose nearest chosen row is most distant, of equals the first. So the
-    beginning of a batch is as diverse as one of its size could be chosen. n is at most M.
+    The farthest is the one whose nearest chosen row is most distant, of equals the first. The
+    beginning of a choice is the choice of so many. n is at most M.
     """
     chosen: list[int] = []
     nearest = np.full(len(points), np.inf)

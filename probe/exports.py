@@ -106,9 +106,11 @@ def _readable(text: str) -> str:
     SMILES, F, would come back as False.
     """
     escaped = text.replace("\\", "\\\\")
-    written = key_val_dict_to_str({"text": escaped})  # type: ignore[no-untyped-call]
-    if key_val_str_to_dict(written) == {"text": text}:  # type: ignore[no-untyped-call]
-        return escaped
+    if not text.startswith("_JSON "):
+        written = key_val_dict_to_str({"text": escaped})  # type: ignore[no-untyped-call]
+        found = key_val_str_to_dict(written)["text"]  # type: ignore[no-untyped-call]
+        if isinstance(found, str) and found == text:
+            return escaped
     return f"_JSON {json.dumps(text, ensure_ascii=False)}".replace("\\", "\\\\")
 
 

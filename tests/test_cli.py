@@ -27,6 +27,7 @@ COMMANDS = {
     "score": "Ask PROBE",
     "triage": "Split the scored library",
     "report": "Report on the triaged library",
+    "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",
     "evaluate": "Compare a checkpoint",
