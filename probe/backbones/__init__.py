@@ -1,14 +1,13 @@
 """Machine-learned potentials behind one contract."""
 
 from probe import devices, weights
-from probe.backbones.aimnet import AIMNetBackbone
 from probe.backbones.contract import Backbone, Evaluation, Geometry, refusal
 
 __all__ = ["Backbone", "Evaluation", "Geometry", "load", "refusal"]
 
 
 def load(name: str, device: str = "auto") -> Backbone:
-    """The backbone ``name`` of resources/backbones.yaml, ready to evaluate on ``device``.
+    """The listed backbone ``name``, ready to evaluate on ``device``.
 
     Its weights must have been fetched (``probe weights fetch``); nothing is downloaded here.
 
@@ -18,4 +17,4 @@ def load(name: str, device: str = "auto") -> Backbone:
     """
     chosen = devices.choose(device)
     entry = weights.entry(name)
-    return AIMNetBackbone(name, entry.fingerprint, weights.locate(entry), chosen)
+    return weights.adapter_of(entry).backbone(entry, weights.locate(entry), chosen)

