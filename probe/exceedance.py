@@ -43,13 +43,14 @@ def fit_scale_factor(
 ) -> float:
     """The factor on ``scale`` with the least log loss over ``TOLERANCES``: a temperature.
 
-    All [M], in units of the boundary; of conformers that nothing was fitted to.
+    Components [M, K] of mixtures and errors [M], in units of the boundary; of conformers that
+    nothing was fitted to.
     """
     beyond = np.abs(error)[:, None] > np.array(TOLERANCES)
 
     def loss(log_factor: float) -> float:
-        wider = scale[:, None] * np.exp(log_factor)
-        p = [exceedance(location[:, None], wider, tolerance) for tolerance in TOLERANCES]
+        wider = scale * np.exp(log_factor)
+        p = [exceedance(location, wider, tolerance) for tolerance in TOLERANCES]
         return log_loss(np.stack(p, axis=1), beyond)
 
     return _least(loss)

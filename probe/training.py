@@ -1,8 +1,8 @@
 """Fitting PROBE to reference energies, from cached embeddings only.
 
 A part of the molecules is held out: no network, no early stopping, no temperature and no shift
-sees it. On it the shipped ensemble is judged, and triage takes its promises from it. The rest is
-cut into folds by molecule; each network leaves one out, on which the temperature is fitted.
+sees it. On it the shipped ensemble is judged, and triage takes its promises from it. Another part
+calibrates: the temperature is fitted to it and nothing else is. The networks learn from the rest.
 """
 
 import copy
@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor, nn
 
 from probe import __version__, importance, metrics, risk
@@ -27,6 +27,8 @@ from probe.exceedance import SMALLEST, TOLERANCES, fit_scale_factor, fit_tempera
 from probe.labels import Labels, in_share, reserved
 from probe.network import Head, Inputs, Normalisation, Outputs, Probe, Sample
 
+MIN_MOLECULES = 4
+"""With fewer to learn from nothing is trained."""
 LARGEST_ERROR = 12.0
 """In units of the boundary; a larger error teaches as if it were this."""
 
@@ -39,8 +41,8 @@ class Recipe:
     standardise: bool = True
     seed: int = 1
     members: int = 5
-    folds: int = 5
     held_out: float = 0.15
+    calibration: float = 0.1
     boundary_percentile: float = 50.0
     learning_rate: float = 5e-4
     weight_decay: float = 1e-2
@@ -81,15 +83,16 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Members:
-    """Networks, and what each says of the conformers that it has not seen.
+class Sides:
+    """Rows of a labelled set by what they are for; no molecule is on two sides."""
 
-    ``unseen`` holds for each network the rows of its own fold, and ``answers`` [rows, 2] of it.
-    """
+    fitting: Rows
+    calibration: Rows
+    held_out: Rows
 
-    networks: Sequence[Probe]
-    unseen: Sequence[Rows]
-    answers: Sequence[Tensor]
+    def where(self, kept: NDArray[np.bool_]) -> "Sides":
+        """Only the rows that are ``kept`` [M]."""
+        return Sides(*(rows[kept[rows]] for rows in vars(self).values()))
 
 
 def train(
@@ -101,31 +104,33 @@ def train(
     conformers that the backbone cannot take (None) are left out.
 
     Raises:
-        ProbeError: too few molecules are left to hold any out.
+        ProbeError: too few molecules are left on one of the sides.
     """
     kept = [i for i, s in enumerate(samples) if s and not reserved(labels.smiles[i])]
     data = Labelled.of(labels, samples, kept)
-    rest, held_out = split(data, recipe)
-    shift = data.shift(rest, recipe.min_element_molecules)
-    rest, held_out = (rows[data.covered(rows, shift)] for rows in (rest, held_out))
-    require_enough(data, rest, held_out, recipe.folds)
+    sides = split(data, recipe)
+    require_enough(data, sides)
+    shift = data.shift(sides.fitting, recipe.min_element_molecules)
+    sides = sides.where(data.covered(np.arange(len(data)), shift))
+    require_enough(data, sides)
     error_kcal = data.error_kcal(np.arange(len(data)), shift)
-    boundary = float(np.percentile(np.abs(error_kcal[rest]), recipe.boundary_percentile))
+    fitted = np.abs(error_kcal[sides.fitting])
+    boundary = float(np.percentile(fitted, recipe.boundary_percentile))
     normalisation = Normalisation(data.samples[0].embedding.shape[1])
     if recipe.standardise:
-        normalisation.fit([data.samples[i] for i in rest])
+        normalisation.fit([data.samples[i] for i in sides.fitting])
     task = Task(normalisation(data.samples), data.smiles, in_units(error_kcal, boundary))
-    members = fit_members(task, rest, recipe)
-    mean, whitening = latent_reference(task, members, rest)
+    networks = fit_members(task, sides.fitting, recipe)
+    mean, whitening = latent_reference(task, networks[0], sides.fitting)
     card = {
         "format_version": FORMAT_VERSION,
         **identity,
         "version": __version__,
         "head": recipe.head,
         "n_members": recipe.members,
-        **data.domain(rest),
+        **data.domain(sides.fitting),
         "boundary_kcal": boundary,
-        "temperature": temperature(task, members, recipe.head),
+        "temperature": temperature(task, networks, sides.calibration, recipe.head),
         "latent_99": np.inf,
         "shift": asdict(shift),
         "training": {
@@ -136,30 +141,32 @@ def train(
             **asdict(recipe),
         },
     }
-    checkpoint = Checkpoint(card, normalisation, members.networks, mean, whitening)
+    checkpoint = Checkpoint(card, normalisation, networks, mean, whitening)
     ids = [labels.conformer_ids[i] for i in kept]
-    return _judged(checkpoint, data, ids, held_out, error_kcal)
+    return _judged(checkpoint, data, ids, sides.held_out, error_kcal)
 
 
-def split(data: Labelled, recipe: Recipe) -> tuple[Rows, Rows]:
-    """Rows to learn from and rows held out; by molecule, and the same while a set grows.
+def split(data: Labelled, recipe: Recipe) -> Sides:
+    """What each molecule is for: by a hash, so the same while a set grows."""
+    held_out, calibration = (
+        np.array([in_share(s, purpose, share) for s in data.smiles], dtype=bool)
+        for purpose, share in (("held out", recipe.held_out), ("calibration", recipe.calibration))
+    )
+    return Sides(
+        np.flatnonzero(~held_out & ~calibration),
+        np.flatnonzero(~held_out & calibration),
+        np.flatnonzero(held_out),
+    )
 
-    Raises:
-        ProbeError: too few molecules on either side.
-    """
-    aside = np.array([in_share(s, "held out", recipe.held_out) for s in data.smiles], dtype=bool)
-    rest, held_out = np.flatnonzero(~aside), np.flatnonzero(aside)
-    require_enough(data, rest, held_out, recipe.folds)
-    return rest, held_out
 
-
-def require_enough(data: Labelled, rest: Rows, held_out: Rows, folds: int) -> None:
-    """Raise ProbeError unless ``rest`` has two molecules a fold and ``held_out`` has one."""
-    n_rest, n_held_out = (len(set(data.smiles[rows].tolist())) for rows in (rest, held_out))
-    if n_rest < 2 * folds or not n_held_out:
+def require_enough(data: Labelled, sides: Sides) -> None:
+    """Raise ProbeError unless there are molecules on every side, and a few to learn from."""
+    counts = {name: len(set(data.smiles[rows].tolist())) for name, rows in vars(sides).items()}
+    if min(counts.values()) < 1 or counts["fitting"] < MIN_MOLECULES:
         raise ProbeError(
-            f"{n_rest} molecules to learn from and {n_held_out} held out are too few for "
-            f"{folds} folds; label more"
+            f"{counts['fitting']} molecules to learn from, {counts['calibration']} to calibrate on "
+            f"and {counts['held_out']} held out are too few (the least: {MIN_MOLECULES}, 1 and 1); "
+            "label more"
         )
 
 
@@ -169,28 +176,18 @@ def in_units(error_kcal: NDArray[np.float64], boundary_kcal: float) -> Tensor:
     return torch.from_numpy(units.astype(np.float32))
 
 
-def fit_members(task: Task, rows: Rows, recipe: Recipe) -> Members:
-    """``recipe.members`` networks; each leaves out one fold of ``rows`` and stops early on
-    molecules of its own."""
-    networks, unseen = [], []
+def fit_members(task: Task, rows: Rows, recipe: Recipe) -> list[Probe]:
+    """``recipe.members`` networks from ``rows``; each stops early on molecules of its own."""
+    networks = []
     for member in range(recipe.members):
         seed = recipe.seed + member
-        cut = recipe.seed + member // recipe.folds  # a new one when every fold was left out once
-        folds = GroupKFold(recipe.folds, shuffle=True, random_state=cut)
-        cuts = list(folds.split(rows, groups=task.smiles[rows]))
-        others, fold = (rows[part] for part in cuts[member % recipe.folds])
         splitter = GroupShuffleSplit(1, test_size=recipe.validation, random_state=seed)
-        fitting, checking = next(splitter.split(others, groups=task.smiles[others]))
-        network, epochs = fit(task, others[fitting], others[checking], recipe=recipe, seed=seed)
+        fitting, checking = next(splitter.split(rows, groups=task.smiles[rows]))
+        network, epochs = fit(task, rows[fitting], rows[checking], recipe=recipe, seed=seed)
         networks.append(network)
-        unseen.append(fold)
         done = f"network {member + 1} of {recipe.members}, {epochs} epochs"
         print(f"train: {done}", file=sys.stderr, flush=True)
-    answers = [
-        answer(network, task.inputs, fold).answer
-        for network, fold in zip(networks, unseen, strict=True)
-    ]
-    return Members(networks, unseen, answers)
+    return networks
 
 
 def fit(
@@ -280,18 +277,19 @@ def take(inputs: Inputs, rows: Rows) -> Inputs:
     )
 
 
-def temperature(task: Task, members: Members, head: Head) -> float:
-    """What softens the networks' answers, fitted to the folds that they left out."""
-    answers = torch.cat(list(members.answers)).double().numpy()
-    error = task.error[np.concatenate(list(members.unseen))].double().numpy()
+def temperature(task: Task, networks: Sequence[Probe], rows: Rows, head: Head) -> float:
+    """What softens the answer of all ``networks`` together, fitted to ``rows``."""
+    each = [answer(network, task.inputs, rows).answer for network in networks]
+    answers = torch.stack(each, dim=1).double().numpy()
+    error = task.error[rows].double().numpy()
     if head == "classes":
-        return fit_temperature(answers[:, 1] - answers[:, 0], np.abs(error) > 1)
-    return fit_scale_factor(answers[:, 0], np.exp(answers[:, 1]), error)
+        return fit_temperature(np.diff(answers, axis=-1)[..., 0].mean(axis=1), np.abs(error) > 1)
+    return fit_scale_factor(answers[..., 0], np.exp(answers[..., 1]), error)
 
 
-def latent_reference(task: Task, members: Members, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Mean [256] and whitening [256, 256] of the first network's embedding of ``rows``."""
-    molecules = answer(members.networks[0], task.inputs, rows).molecule.double().numpy()
+def latent_reference(task: Task, network: Probe, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Mean [256] and whitening [256, 256] of the molecular embedding of ``rows``."""
+    molecules = answer(network, task.inputs, rows).molecule.double().numpy()
     covariance = LedoitWolf().fit(molecules)
     whitening = np.linalg.cholesky(covariance.precision_)
     return (

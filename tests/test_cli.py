@@ -351,7 +351,7 @@ class TestTrain:
         assert option.default == "default"
 
     def test_a_setting_changes_a_recipe_and_all_else_of_it_stays(self, train):
-        changed = {"seed": 3, "folds": 2, "max_epochs": 1, "boundary_percentile": 80.0}
+        changed = {"seed": 3, "max_epochs": 1, "boundary_percentile": 80.0}
         words = [(f"--{key.replace('_', '-')}", value) for key, value in changed.items()]
         found = train("--recipe", "paper", *[word for pair in words for word in pair])
         recipe = dataclasses.asdict(training.PAPER) | changed
@@ -371,7 +371,7 @@ class TestTrain:
 
     @pytest.mark.parametrize(
         ("option", "value"),
-        [("--seed", -1), ("--members", 0), ("--folds", 1), ("--boundary-percentile", 100)],
+        [("--seed", -1), ("--members", 0), ("--boundary-percentile", 100)],
     )
     def test_a_setting_that_is_none(self, fails, tmp_path, option, value):
         line = fails(

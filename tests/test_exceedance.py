@@ -110,7 +110,9 @@ def test_a_known_factor_on_the_scale_is_found(factor):
     rng = np.random.default_rng(2)
     location, scale = rng.normal(0, 1, 4000), np.exp(rng.normal(-0.5, 0.5, 4000))
     error = rng.logistic(location, scale)
-    assert fit_scale_factor(location, scale / factor, error) == pytest.approx(factor, rel=0.05)
+    assert fit_scale_factor(location[:, None], (scale / factor)[:, None], error) == pytest.approx(
+        factor, rel=0.05
+    )
 
 
 def test_the_factor_is_the_one_with_the_least_loss_over_all_tolerances():
@@ -122,7 +124,7 @@ def test_the_factor_is_the_one_with_the_least_loss_over_all_tolerances():
         p = [exceedance(location, factor * scale, tolerance) for tolerance in TOLERANCES]
         return log_loss(np.stack(p, axis=1), beyond)
 
-    best = fit_scale_factor(location[:, 0], scale[:, 0], error)
+    best = fit_scale_factor(location, scale, error)
     assert loss(best) <= min(loss(factor * best) for factor in (0.8, 0.95, 1.05, 1.25)) + 1e-9
 
 

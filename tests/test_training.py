@@ -15,13 +15,12 @@ from probe.checkpoint import save_checkpoint
 from probe.errors import ProbeError
 from probe.exceedance import TOLERANCES, fit_scale_factor, fit_temperature
 from probe.labels import Labels, in_share, reserved
-from probe.network import Inputs, Normalisation, Sample, parameters
+from probe.network import Inputs, Normalisation, Probe, Sample, parameters
 from probe.tables import KCAL_PER_EV
 from probe.training import (
     LARGEST_ERROR,
     PAPER,
     RECIPES,
-    Members,
     Recipe,
     Task,
     answer,
@@ -40,12 +39,15 @@ WIDTH = 8
 SHIFT = {1: 0.012, 6: -0.02, 8: 0.03}
 """eV an atom; what the reference of these tests has over the backbone."""
 IDENTITY = {"name": "test", "backbone": "none", "fingerprint": "0", "labels": "made up"}
-QUICK = Recipe(members=2, folds=2, max_epochs=2)
-QUICK_PAPER = replace(PAPER, folds=2, max_epochs=2)
+QUICK = Recipe(members=2, max_epochs=2)
+QUICK_PAPER = replace(PAPER, max_epochs=2)
 NAMES = [f"molecule-{index}" for index in range(400) if not reserved(f"molecule-{index}")]
 RESERVED = next(name for name in map(str, range(100)) if reserved(name))
 ASIDE = [name for name in NAMES if in_share(name, "held out", QUICK.held_out)]
-REST = [name for name in NAMES if name not in ASIDE]
+CALIBRATING = [
+    name for name in NAMES if in_share(name, "calibration", QUICK.calibration) and name not in ASIDE
+]
+REST = [name for name in NAMES if name not in (*ASIDE, *CALIBRATING)]
 
 
 def dataset(names=NAMES[:24], n_conformers=2, seed=0):
@@ -145,19 +147,26 @@ def same_networks(one, other):
 
 
 class TestWhatIsHeldOut:
-    def test_it_is_the_share_of_molecules_that_the_hash_sets_aside(self, data):
-        rest, held_out = split(data, QUICK)
-        assert set(data.smiles[held_out]) == set(NAMES[:24]) & set(ASIDE)
-        assert set(data.smiles[rest]) == set(NAMES[:24]) & set(REST)
-        assert sorted([*rest, *held_out]) == list(range(len(data)))
+    def test_what_a_molecule_is_for_is_what_the_hash_says(self, data):
+        sides = split(data, QUICK)
+        for rows, names in (
+            (sides.fitting, REST),
+            (sides.calibration, CALIBRATING),
+            (sides.held_out, ASIDE),
+        ):
+            assert len(rows)
+            assert set(data.smiles[rows]) == set(NAMES[:24]) & set(names)
+        assert sorted(np.concatenate(list(vars(sides).values()))) == list(range(len(data)))
 
     def test_a_molecule_stays_on_its_side_while_the_set_grows(self, data):
         labels, samples = dataset(NAMES[::-1])
         larger = Labelled.of(labels, samples)
-        sides = [{str(s) for s in data.smiles[rows]} for rows in split(data, QUICK)]
-        grown = [{str(s) for s in larger.smiles[rows]} for rows in split(larger, QUICK)]
+        sides, grown = (
+            [{str(s) for s in some.smiles[rows]} for rows in vars(split(some, QUICK)).values()]
+            for some in (data, larger)
+        )
         assert all(before < after for before, after in zip(sides, grown, strict=True))
-        assert not grown[0] & grown[1]
+        assert not grown[0] & grown[1] | grown[0] & grown[2] | grown[1] & grown[2]
 
     def test_its_references_change_nothing_but_the_figures_on_it(
         self, made, recipe, checkpoint, tmp_path
@@ -179,11 +188,11 @@ class TestWhatIsHeldOut:
         """All but one of its molecules gone, all that was learnt is the same bit for bit."""
         labels, _ = made
         last = [name for name in labels.smiles if name in ASIDE][-1]
-        rows = [i for i, name in enumerate(labels.smiles) if name in REST or name == last]
+        rows = [i for i, name in enumerate(labels.smiles) if name not in ASIDE or name == last]
         assert len(rows) < len(labels) - 2
         again = train(*selected(made, rows), IDENTITY, recipe)
         assert saved(again, tmp_path / "b")[0] == saved(checkpoint, tmp_path / "a")[0]
-        judged = ("held_out", "importance", "latent_99", "training")
+        judged = ("held_out", "importance", "latent_99", "promises", "training")
         assert without(again.card, *judged) == without(checkpoint.card, *judged)
         assert {row["smiles"] for row in again.held_out} == {last}
 
@@ -260,7 +269,7 @@ class TestWhatIsNeverUsed:
 class TestMembers:
     @pytest.fixture
     def fitted(self, task, monkeypatch):
-        """Five networks of five folds, and the rows that each fitted to and stopped on."""
+        """Five networks, and the rows that each fitted to and stopped on."""
         used = []
         fit_one = training.fit
 
@@ -270,85 +279,68 @@ class TestMembers:
 
         monkeypatch.setattr(training, "fit", recorded)
         rows = np.arange(4, len(task.smiles))
-        recipe = replace(QUICK, members=5, folds=5, max_epochs=1)
-        return rows, used, fit_members(task, rows, recipe)
+        return rows, used, fit_members(task, rows, replace(QUICK, members=5, max_epochs=1))
 
     def test_none_has_a_molecule_on_two_sides(self, fitted, task):
-        rows, used, members = fitted
-        for (fitting, checking), unseen in zip(used, members.unseen, strict=True):
-            sides = [set(task.smiles[part]) for part in (fitting, checking, unseen)]
+        rows, used, _ = fitted
+        for fitting, checking in used:
+            sides = [set(task.smiles[part]) for part in (fitting, checking)]
             assert all(sides)
-            assert not sides[0] & sides[1] | sides[0] & sides[2] | sides[1] & sides[2]
-            assert sorted([*fitting, *checking, *unseen]) == rows.tolist()
-
-    def test_together_they_leave_out_every_conformer_once(self, fitted):
-        rows, _, members = fitted
-        assert sorted(np.concatenate(members.unseen)) == rows.tolist()
+            assert not sides[0] & sides[1]
+            assert sorted([*fitting, *checking]) == rows.tolist()
 
     def test_they_stop_on_different_molecules(self, fitted):
         assert len({tuple(checking) for _, checking in fitted[1]}) == 5
 
     def test_they_are_different_networks(self, fitted):
-        networks = fitted[2].networks
+        networks = fitted[2]
         assert not any(same_networks([networks[0]], [other]) for other in networks[1:])
-
-    def test_more_of_them_than_folds_go_round_again_with_other_folds(self, task):
-        rows = np.arange(len(task.smiles))
-        recipe = replace(QUICK, members=6, folds=3, max_epochs=1)
-        unseen = fit_members(task, rows, recipe).unseen
-        for turn in (unseen[:3], unseen[3:]):
-            assert sorted(np.concatenate(turn)) == rows.tolist()
-        assert len({tuple(fold) for fold in unseen}) == 6
-
-    def test_what_each_says_of_its_own_fold_is_kept(self, fitted, task):
-        members = fitted[2]
-        together = zip(members.networks, members.unseen, members.answers, strict=True)
-        for network, unseen, answers in together:
-            torch.testing.assert_close(answers, answer(network, task.inputs, unseen).answer)
 
 
 class TestTemperature:
+    ROWS = np.array([3, 5, 8, 9, 0, 1, 20, 21, 22, 23, 30])
+
+    @pytest.fixture(params=["classes", "distribution"])
+    def head(self, request):
+        return request.param
+
     @pytest.fixture
-    def members(self):
+    def networks(self, head):
         torch.manual_seed(5)
-        unseen = [np.array([3, 5, 8, 9]), np.array([0, 1, 20, 21, 22, 23, 30])]
-        return Members([], unseen, [torch.randn(len(rows), 2) for rows in unseen])
+        return [Probe(WIDTH, charges=True, head=head) for _ in range(3)]
 
-    @pytest.mark.parametrize("head", ["classes", "distribution"])
-    def test_it_is_fitted_to_rows_that_the_network_has_not_seen(self, task, members, head):
-        found = temperature(task, members, head)
-        rows = np.concatenate(members.unseen)
+    def test_it_is_fitted_to_the_calibrating_rows(self, task, networks, head):
+        found = temperature(task, networks, self.ROWS, head)
         other = task.error.clone()
-        other[np.setdiff1d(np.arange(len(other)), rows)] = 7.0
-        assert temperature(replace(task, error=other), members, head) == found
+        other[np.setdiff1d(np.arange(len(other)), self.ROWS)] = 7.0
+        assert temperature(replace(task, error=other), networks, self.ROWS, head) == found
         moved = other.clone()
-        moved[rows] *= 3
-        assert temperature(replace(task, error=moved), members, head) != found
+        moved[self.ROWS] = moved[self.ROWS].flip(0)
+        assert temperature(replace(task, error=moved), networks, self.ROWS, head) != found
 
-    def test_of_a_distribution_it_is_a_factor_on_the_scale(self, task, members):
-        answers = torch.cat(members.answers).double().numpy()
-        error = task.error[np.concatenate(members.unseen)].double().numpy()
-        by_hand = fit_scale_factor(answers[:, 0], np.exp(answers[:, 1]), error)
-        assert temperature(task, members, "distribution") == by_hand
+    def test_it_is_that_of_all_networks_together(self, task, networks, head):
+        """A factor on every scale of the mixture; what divides the mean difference of logits."""
+        each = [answer(n, task.inputs, self.ROWS).answer.double().numpy() for n in networks]
+        error = task.error[self.ROWS].double().numpy()
+        if head == "distribution":
+            location, scale = (np.stack([one[:, i] for one in each], axis=1) for i in (0, 1))
+            by_hand = fit_scale_factor(location, np.exp(scale), error)
+        else:
+            logits = np.mean([one[:, 1] - one[:, 0] for one in each], axis=0)
+            by_hand = fit_temperature(logits, np.abs(error) > 1)
+        assert temperature(task, networks, self.ROWS, head) == pytest.approx(by_hand, rel=1e-6)
 
-    def test_of_classes_it_divides_the_difference_of_the_logits(self, task, members):
-        answers = torch.cat(members.answers).double().numpy()
-        error = task.error[np.concatenate(members.unseen)].numpy()
-        by_hand = fit_temperature(answers[:, 1] - answers[:, 0], np.abs(error) > 1)
-        assert temperature(task, members, "classes") == by_hand
-
-    def test_that_of_the_card_is_of_the_folds_of_its_own_networks(self, made, monkeypatch):
-        seen = []
-        monkeypatch.setattr(
-            training,
-            "temperature",
-            lambda *arguments: seen.append(arguments) or temperature(*arguments),
-        )
-        checkpoint = train(*made, IDENTITY, QUICK)
-        ((task, members, head),) = seen
-        assert checkpoint.card["temperature"] == temperature(task, members, head)
-        assert same_networks(checkpoint.members, members.networks)
-        assert not set(task.smiles[np.concatenate(members.unseen)]) & set(ASIDE)
+    def test_nothing_else_is_learnt_from_them(self, made, recipe, checkpoint):
+        """References of the calibrating molecules reach the temperature and nothing else."""
+        labels, samples = made
+        energies = labels.energy_ev.copy()
+        calibrating = np.isin(labels.smiles, CALIBRATING)
+        energies[calibrating] += np.linspace(-0.2, 0.3, calibrating.sum())
+        again = train(replace(labels, energy_ev=energies), samples, IDENTITY, recipe)
+        assert same_networks(again.members, checkpoint.members)
+        assert again.card["temperature"] != checkpoint.card["temperature"]
+        changed = ("temperature", "held_out", "importance", "promises")
+        assert without(again.card, *changed) == without(checkpoint.card, *changed)
 
 
 class TestPaper:
@@ -387,15 +379,15 @@ class TestPaper:
         assert ((other.error.abs() > 1) == (task.error.abs() > 1)).all()
         rows = np.arange(len(task.smiles))
         one, two = (fit_members(t, rows, QUICK_PAPER) for t in (task, other))
-        assert same_networks(one.networks, two.networks)
-        assert temperature(task, one, "classes") == temperature(other, two, "classes")
+        assert same_networks(one, two)
+        assert temperature(task, one, rows, "classes") == temperature(other, two, rows, "classes")
 
     def test_the_default_learns_from_size_and_sign(self, task):
         rows = np.arange(len(task.smiles))
         one = fit_members(task, rows, QUICK)
         for error in (-task.error, torch.where(task.error.abs() > 1, 3 * task.error, task.error)):
             two = fit_members(replace(task, error=error), rows, QUICK)
-            assert not same_networks(one.networks, two.networks)
+            assert not same_networks(one, two)
 
 
 class TestRepeating:
@@ -479,35 +471,46 @@ class TestTooFewMolecules:
         assert "\n" not in str(raised.value)
 
     def test_to_learn_from_however_many_conformers(self):
-        made = dataset([*REST[:5], ASIDE[0]], n_conformers=10)
-        self.refused(made, replace(QUICK, folds=3), r"^5 molecules to learn from and 1 held out")
+        made = dataset([*REST[:3], CALIBRATING[0], ASIDE[0]], n_conformers=10)
+        self.refused(made, QUICK, r"^3 molecules to learn from, 1 to calibrate on and 1 held out")
 
     def test_to_hold_out(self):
-        self.refused(dataset(REST[:20]), QUICK, "and 0 held out are too few for 2 folds; label")
+        made = dataset([*REST[:20], CALIBRATING[0]])
+        self.refused(
+            made, QUICK, r"1 to calibrate on and 0 held out are too few \(.*\); label more$"
+        )
+
+    def test_to_calibrate_on(self):
+        made = dataset([*REST[:20], ASIDE[0]])
+        self.refused(made, QUICK, "0 to calibrate on and 1 held out are too few")
 
     def test_at_all(self, made):
         nothing = [None] * len(made[1])
-        self.refused((made[0], nothing), QUICK, "^0 molecules to learn from and 0 held out")
+        self.refused(
+            (made[0], nothing),
+            QUICK,
+            "^0 molecules to learn from, 0 to calibrate on and 0 held out",
+        )
 
     @pytest.mark.parametrize("side", ["rest", "held out"])
     def test_when_those_with_rare_elements_are_gone(self, side):
         """Molecules of one side, each with a metal of its own."""
-        labels, samples = dataset([*REST[:12], *ASIDE[:5]])
-        metals = {name: 21 + i for i, name in enumerate([*REST[5:12], *ASIDE[:5]])}
-        own = {"rest": set(REST[5:12]), "held out": set(ASIDE[:5])}[side]
+        labels, samples = dataset([*REST[:12], *CALIBRATING[:2], *ASIDE[:5]])
+        metals = {name: 21 + i for i, name in enumerate([*REST[3:12], *ASIDE[:5]])}
+        own = {"rest": set(REST[3:12]), "held out": set(ASIDE[:5])}[side]
         changed = [
             replace(sample, numbers=np.array([metals[name], *sample.numbers[1:]], np.uint8))
             if name in own
             else sample
             for name, sample in zip(labels.smiles, samples, strict=True)
         ]
-        recipe = replace(QUICK, min_element_molecules=2, folds=3)
-        n_rest, n_held_out = (5, 5) if side == "rest" else (12, 0)
-        said = f"^{n_rest} molecules to learn from and {n_held_out} held out are too few"
+        recipe = replace(QUICK, min_element_molecules=2)
+        n_rest, n_held_out = (3, 5) if side == "rest" else (12, 0)
+        said = f"^{n_rest} molecules to learn from, 2 to calibrate on and {n_held_out} held out are"
         self.refused((labels, changed), recipe, said)
 
     def test_the_fewest_that_are_enough_are_trained_on(self):
-        made = dataset([*REST[:4], ASIDE[0]], n_conformers=1)
+        made = dataset([*REST[:4], CALIBRATING[0], ASIDE[0]], n_conformers=1)
         checkpoint = train(*made, IDENTITY, replace(QUICK, min_element_molecules=1))
         assert checkpoint.card["held_out"]["n"] == 1
 
@@ -547,7 +550,13 @@ class TestFit:
 
 
 LEARNING = Recipe(
-    members=1, held_out=0.3, learning_rate=1e-3, batch_size=16, max_epochs=25, patience=25
+    members=1,
+    held_out=0.3,
+    boundary_percentile=45.0,  # half of the errors are large: the median would part those
+    learning_rate=1e-3,
+    batch_size=16,
+    max_epochs=25,
+    patience=25,
 )
 
 

@@ -109,9 +109,6 @@ def _recipe_options(command: Any) -> Any:
         click.option("--seed", type=click.IntRange(0), help="Of splits, weights and dropout."),
         click.option("--members", type=click.IntRange(1), help="Networks of the ensemble."),
         click.option(
-            "--folds", type=click.IntRange(2), help="A network leaves one out, for calibration."
-        ),
-        click.option(
             "--boundary-percentile",
             type=click.FloatRange(1, 99),
             help="Of the |errors|; what lies beyond is unreliable.",
