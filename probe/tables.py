@@ -93,6 +93,32 @@ TRIAGED = pa.schema(
 )
 """accept.parquet and recompute.parquet: every conformer is a row of exactly one of them."""
 
+AGREEMENT = pa.schema(
+    [
+        ("first", _string),  # names of the two screenings
+        ("second", _string),
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("smiles", _string),
+        ("n_atoms", pa.int32()),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("kind", _string),  # a key of agreement.KINDS
+        ("verdict_first", _string),  # accept | recompute; null where it is not in the library
+        ("verdict_second", _string),
+        ("reason_first", _string),
+        ("reason_second", _string),
+        ("p_unreliable_first", _f64),
+        ("p_unreliable_second", _f64),
+        ("energy_ev_first", _f64),  # each on its backbone's own scale
+        ("energy_ev_second", _f64),
+        ("difference_kcal", _f64),  # first - second after a shift per element fitted to the pair
+        ("relative_kcal_first", _f64),  # to the mean of the molecule's conformers that both have
+        ("relative_kcal_second", _f64),
+    ]
+)
+"""Every conformer of two screenings, a row for each pair of screenings."""
+
 LABELS = pa.schema(
     [
         ("smiles", _string),

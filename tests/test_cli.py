@@ -27,6 +27,7 @@ COMMANDS = {
     "score": "Ask PROBE",
     "triage": "Split the scored library",
     "report": "Report on the triaged library",
+    "agree": "Say where the triaged libraries",
     "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",

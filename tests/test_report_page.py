@@ -10,7 +10,7 @@ from report_library import ENDS_SCRIPT, HOSTILE, data_of, library, refused
 from probe import tables
 from probe.errors import ProbeError
 from probe.policy import Policy
-from probe.report import page
+from probe.report import page, rendering
 from probe.report.page import write_report
 from probe.risk import Promise
 
@@ -253,7 +253,7 @@ def test_the_last_screening_is_compared_where_there_was_one(tmp_path):
      (10, 10, "100.0 %"), (0, 0, "–")],
 )  # fmt: skip
 def test_shares_are_never_rounded_to_nothing_or_all(part, whole, text):
-    assert page._share(part, whole) == text
+    assert rendering.share(part, whole) == text
 
 
 def test_json_cannot_end_its_script():

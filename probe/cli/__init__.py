@@ -24,7 +24,7 @@ def main() -> None:
 
 for _command in (
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
-    *(screening.score, screening.triage, screening.report),
+    *(screening.score, screening.triage, screening.report, screening.agree),
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.compare),
 ):

@@ -219,3 +219,27 @@ def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: A
     )
     write_report(inputs, out)
     click.echo(f"{out}")
+
+
+@click.command()
+@click.argument("folders", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="agreement.parquet, .json and .html.")
+def agree(folders: tuple[Path, ...], out: Path) -> None:
+    """Say where the triaged libraries in FOLDERS agree, and where they do not.
+
+    For one library screened with several backbones or checkpoints: of two, the conformers that
+    one alone accepts or refuses, and how far energies and p_unreliable are apart.
+
+    \b
+    Example:
+      probe agree results/demo results/demo-second --out results/demo+demo-second
+    """
+    from probe import agreement
+    from probe.report.agreement_page import write_page
+
+    pairs = agreement.agree(folders, out)
+    write_page(pairs, out / agreement.PAGE)
+    for record in (pair.record for pair in pairs):
+        kinds = ", ".join(f"{n} {kind}" for kind, n in record["kinds"].items() if n)
+        names = " and ".join(record[side]["library"] for side in agreement.SIDES)
+        click.echo(f"{names}: {sum(record['kinds'].values())} conformers: {kinds or 'none'}")

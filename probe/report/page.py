@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -23,13 +22,14 @@ from probe.report import (
     facts,
     figures,
     map_figures,
+    rendering,
 )
 from probe.report.composition import Element
+from probe.report.rendering import FOLDER
 from probe.report.screening import Floats, Inputs, Rows, Screening, load
 
 __all__ = ["Inputs", "write_report"]
 
-FOLDER = Path(__file__).parent
 POINTS_IN_PAGE = 2000
 NAME_LENGTH = 80
 REJECTS_IN_PAGE = 200
@@ -204,7 +204,7 @@ def _render(screening: Screening, elements: Sequence[Element], content: dict[str
     script = (FOLDER / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     data = {"coverage": content["coverage"]["data"], "points": content["map"]["points"]}
-    template = _environment().get_template("template.html")
+    template = rendering.environment().get_template("template.html")
     return template.render(
         library=screening.inputs.library,
         summary=screening.summary,
@@ -226,40 +226,3 @@ def _render(screening: Screening, elements: Sequence[Element], content: dict[str
         probe_version=__version__,
         **content,
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _count, "share": _share, "number": _number, "signed": _signed}
-    return environment
-
-
-def _count(value: int) -> str:
-    return f"{value:,}"
-
-
-def _share(part: float, whole: float = 1) -> str:
-    """``part`` of ``whole`` in per cent, never rounded to nothing or to all."""
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "< 0.1 %"
-    if 99.9 < percent < 100:
-        return "> 99.9 %"
-    return f"{percent:.1f} %"
-
-
-def _signed(value: float, digits: int = 2) -> str:
-    """With its sign, typographic so that it keeps to its number at the end of a line."""
-    return f"{value:+,.{digits}f}".replace("-", "−")
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

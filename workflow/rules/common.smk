@@ -26,6 +26,7 @@ try:
         for name, folder in card.folders(LIBRARIES).items()
     }
     MADE_BY = checks.same_file(LIBRARIES)
+    AGREEMENTS = {"+".join(names): names for names in checks.comparable(LIBRARIES)}
     BACKBONES = {weights.entry(config["backbone"]).name} | {
         library.backbone for library in LIBRARIES.values()
     }
@@ -42,13 +43,14 @@ except ProbeError as error:
 
 def one_of(names):
     """What a wildcard matches that is one of `names`."""
-    return "|".join(map(re.escape, names)) or "none"
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 wildcard_constraints:
     library=one_of(LIBRARIES),
     shard=r"\d+",
     backbone=one_of(BACKBONES),
+    screenings=one_of(AGREEMENTS),
 
 
 def required(key):
@@ -95,6 +97,24 @@ def made_by_first(pattern):
         )
 
     return file
+
+
+def in_each(pattern):
+    """An input function: `pattern` for every one of the screenings of one file."""
+
+    def files(wildcards):
+        return expand(pattern, library=AGREEMENTS[wildcards.screenings])
+
+    return files
+
+
+def conformers_of_each(wildcards):
+    """The conformers of every one of the screenings of one file."""
+    return [
+        f"results/{name}/conformers/{shard}.parquet"
+        for name in AGREEMENTS[wildcards.screenings]
+        for shard in PLANS[name].names()
+    ]
 
 
 def shards(pattern):
