@@ -148,7 +148,8 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         "latent.mean": checkpoint.latent_mean.cpu(),
         "latent.whitening": checkpoint.latent_whitening.cpu().contiguous(),
     }
-    tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(tensors)))
+    stored = {name: _narrow(values) for name, values in tensors.items()}
+    tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(stored)))
     origin = {"checkpoint": checkpoint.card["name"], "fingerprint": checkpoint.card["fingerprint"]}
     tables.write(folder / card.HELD_OUT, checkpoint.held_out, tables.HELD_OUT, origin)
     tables.write_json(folder / card.CARD, checkpoint.card)
@@ -179,6 +180,13 @@ def load(name: str) -> Checkpoint:
             f"{path}: not the weights that its card describes ({tables.first_line(error)}); "
             f"restore the checkpoint or train it again"
         ) from error
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """``values`` in half precision where that says the same, as it does of trained networks."""
+    half = values.half()
+    same = values.is_floating_point() and torch.equal(half.to(values.dtype), values)
+    return half if same else values
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -184,7 +184,7 @@ def fit_members(task: Task, rows: Rows, recipe: Recipe) -> list[Probe]:
         splitter = GroupShuffleSplit(1, test_size=recipe.validation, random_state=seed)
         fitting, checking = next(splitter.split(rows, groups=task.smiles[rows]))
         network, epochs = fit(task, rows[fitting], rows[checking], recipe=recipe, seed=seed)
-        networks.append(network)
+        networks.append(network.half().float())  # what is judged is what is stored
         done = f"network {member + 1} of {recipe.members}, {epochs} epochs"
         print(f"train: {done}", file=sys.stderr, flush=True)
     return networks

@@ -31,6 +31,7 @@ COMMANDS = {
     "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",
+    "card": "Write the model card",
     "evaluate": "Compare a checkpoint",
     "compare": "Set peers side by side",
 }

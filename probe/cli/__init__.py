@@ -26,6 +26,6 @@ for _command in (
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
     *(screening.score, screening.triage, screening.report, screening.agree),
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
-    *(checkpoints.evaluate, checkpoints.compare),
+    *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
 ):
     main.add_command(_command)

@@ -283,6 +283,21 @@ def compare(
     click.echo(f"{out / 'compare.md'}: {len(record['fits'])} fits")
 
 
+@click.command()
+@click.argument("checkpoint")
+@click.option("--out", type=FOLDER, help="Folder of the page [default: the checkpoint's].")
+def card(checkpoint: str, out: Path | None) -> None:
+    """Write the model card of a checkpoint: README.md with figures.
+
+    \b
+    Example:
+      probe card models/probe/aimnet2-b973c
+    """
+    from probe.report import model_card
+
+    click.echo(model_card.write(checkpoint, out))
+
+
 def _headline(figures: dict[str, Any]) -> str:
     shown = {key: figures[key] for key in ("auroc", "accuracy", "mcc", "ece", "brier")}
     values = ", ".join(f"{k} {'-' if v is None else format(v, '.3f')}" for k, v in shown.items())

@@ -51,6 +51,29 @@ rule train:
         " > {log:q} 2>&1"
 
 
+rule model_card:
+    """The page of the checkpoint that was trained here."""
+    input:
+        card=f"models/probe/{config['backbone']}/{card.CARD}",
+        held_out=f"models/probe/{config['backbone']}/{card.HELD_OUT}",
+    output:
+        page=f"models/probe/{config['backbone']}/README.md",
+        figures=directory(f"models/probe/{config['backbone']}/figures"),
+    log:
+        "logs/model_card.log",
+    benchmark:
+        "benchmarks/model_card.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 15 * attempt,
+    params:
+        folder=subpath(input.card, parent=True),
+    shell:
+        "probe card {params.folder:q} > {log:q} 2>&1"
+
+
 rule evaluate:
     """The configured checkpoint against the configured test labels."""
     input:
