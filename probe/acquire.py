@@ -130,7 +130,8 @@ def labelled_ids(path: Path) -> list[str]:
         ProbeError: the file is no such table.
     """
     if "conformer_id" in tables.open_parquet(path).schema_arrow.names:
-        ids: list[str] = tables.read(path, tables.REFERENCES, ["conformer_id"])[0].to_pylist()
+        known = tables.read(path, tables.REFERENCES, ["conformer_id"])["conformer_id"]
+        ids: list[str] = known.drop_null().to_pylist()
         return ids
     return list(labels.read(path).conformer_ids)
 

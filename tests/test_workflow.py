@@ -6,6 +6,7 @@ import os
 import polars as pl
 import pytest
 import repository
+from aimnet.data import SizeGroupedDataset
 from rdkit import Chem
 
 from probe import labels, tables
@@ -244,6 +245,45 @@ class TestAnotherLibrary:
 def test_another_policy_repeats_triage_and_report_alone(root, change):
     run = repository.snakemake(root, "--dry-run", "--config", change)
     assert jobs(run.stdout) == {"triage": 2, "report": 2, "all": 1, "total": 5}
+
+
+BATCH = ("acquire", "--config", "acquire={n: 3}")
+
+
+@pytest.fixture(scope="session")
+def acquired(root):
+    """The results after `snakemake acquire`, and what it said."""
+    run = repository.snakemake(root, "--cores", "2", *BATCH)
+    assert run.returncode == 0, run.stdout[-5000:]
+    return root / "results", run.stdout
+
+
+class TestAcquire:
+    def test_every_library_gets_a_batch(self, acquired):
+        results, said = acquired
+        assert jobs(said) == {"batch": 2, "acquire": 1, "total": 3}
+        for library, n in (("small", 3), ("empty", 0)):
+            folder = results / library
+            assert (folder / "batch.sdf").read_text().count("$$$$\n") == n
+            assert (folder / "batch.extxyz").read_text().count(" p_unreliable=") == n
+            assert len(SizeGroupedDataset(str(folder / "batch.h5"))) == n
+
+    def test_it_is_of_the_worst_that_may_be_labelled(self, root, acquired):
+        folder = acquired[0] / "small"
+        everything = pl.concat([frame(folder, "accept"), frame(folder, "recompute")])
+        scored = everything.filter(pl.col("p_unreliable").is_not_null())
+        reserved = [name for name in scored["smiles"] if labels.reserved(name)]
+        molecules = Chem.SDMolSupplier(str(folder / "batch.sdf"), removeHs=False)
+        names = [mol.GetProp("smiles") for mol in molecules]
+        free = scored.filter(~pl.col("smiles").is_in(reserved))
+        assert names[0] == free.sort("p_unreliable")["smiles"][-1]
+        assert not set(names) & set(reserved)
+        log = (root / "logs/small/batch.log").read_text()
+        assert f"2 without an answer of PROBE, {len(reserved)} of molecules reserved" in log
+
+    def test_a_second_batch_schedules_nothing(self, acquired):
+        again = repository.snakemake(acquired[0].parent, "--dry-run", *BATCH)
+        assert NOTHING in again.stdout
 
 
 class TestLabel:
