@@ -59,9 +59,10 @@ def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
     found = {}
     for name, library in libraries.items():
         try:
-            backbone, card = weights.entry(library.backbone), read(library.checkpoint)
-            if backbone.fingerprint is not None:  # scoring compares it with the network's own
-                require(card, backbone.fingerprint, backbone.name)
+            card = read(library.checkpoint)
+            fingerprint = weights.fingerprint(weights.entry(library.backbone))
+            if fingerprint is not None:  # otherwise known once it is fetched, and asked by `score`
+                require(card, fingerprint, library.backbone)
             found[name] = resolve(library.checkpoint)
         except ProbeError as error:
             raise ProbeError(f"library {name}: {error}") from error

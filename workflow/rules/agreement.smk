@@ -24,7 +24,7 @@ rule agreement:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        screened=subpath(input.summaries, parent=True),
+        screened=in_each("results/{library}"),
         folder=subpath(output.record, parent=True),
     shell:
         "probe agree {params.screened:q} --out {params.folder:q} > {log:q} 2>&1"
