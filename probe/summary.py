@@ -14,7 +14,9 @@ from probe.plan import Plan
 from probe.policy import Policy
 from probe.risk import Promise
 
-VERSIONS = ("probe-screen", "aimnet", "torch", "rdkit", "polars", "pyarrow", "snakemake")
+VERSIONS = (
+    *("probe-screen", "aimnet", "mace-torch", "torch", "rdkit", "polars", "pyarrow", "snakemake"),
+)
 
 BY_PROBE = ("unreliable", "between", "budget", "no promise")
 """The kinds of reasons to recompute that are PROBE's; for any other it is not asked."""

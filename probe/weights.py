@@ -350,6 +350,7 @@ def _check(facts: Mapping[str, Any], where: str) -> None:
         if key in facts and not re.fullmatch(f"[0-9a-f]{{{digits}}}", str(facts[key])):
             raise ProbeError(f"{where}: {key} must be {digits} hexadecimal digits, in quotes")
     if "path" in facts and own & facts.keys() - {"head"}:
-        raise ProbeError(f"{where}: path and {', '.join(sorted(own & facts.keys()))} exclude")
+        others = ", ".join(sorted(own & facts.keys() - {"head"}))
+        raise ProbeError(f"{where}: path and {others} exclude each other; keep one")
     if "path" not in facts and not own & facts.keys() - {"head"}:
         raise ProbeError(f"{where} has no path; add that of the weights")

@@ -92,6 +92,75 @@ class TestNames:
         assert str(raised.value) == "backbone gfn2 is unknown; `probe weights list` has all"
 
 
+class TestOwnList:
+    """The file that $PROBE_BACKBONES names has the form of resources/backbones.yaml."""
+
+    @pytest.fixture
+    def own(self, tmp_path, monkeypatch):
+        def written(text):
+            path = tmp_path / f"own-{len(list(tmp_path.iterdir()))}.yaml"
+            path.write_text(text)
+            monkeypatch.setenv("PROBE_BACKBONES", str(path))
+            return path
+
+        return written
+
+    MINE = (
+        "mine: {adapter: mace, path: sub/a.model, method: PBE0, licence: MIT, citation: me, "
+        f"sha256: {'ab' * 32}" + "}\n"
+    )
+
+    def test_its_networks_come_after_the_shipped_ones(self, own, tmp_path, monkeypatch):
+        monkeypatch.delenv("PROBE_BACKBONES", raising=False)
+        shipped = list(weights.entries())
+        path = own(self.MINE)
+        assert list(weights.entries()) == [*shipped, "mine"]
+        found = weights.entry("mine")
+        assert (found.adapter, found.method, found.sha256) == ("mace", "PBE0", "ab" * 32)
+        assert (found.path, found.listed_in) == (tmp_path / "sub/a.model", path)
+
+    def test_members_of_an_ensemble_are_known_by_their_names(self, own):
+        own("".join(self.MINE.replace("mine", f"mine{end}") for end in ("", "-1", "-2", "-x")))
+        found = {name: weights.entry(name) for name in ("mine", "mine-1", "mine-2", "mine-x")}
+        assert [(one.family, one.member) for one in found.values()] == [
+            *(("mine", 0), ("mine", 1), ("mine", 2)),
+            ("mine-x", 0),
+        ]
+
+    def test_a_shipped_name_is_not_redefined(self, own):
+        path = own(self.MINE.replace("mine", "aimnet2-b973c"))
+        with pytest.raises(ProbeError) as raised:
+            weights.entries()
+        assert str(raised.value) == (
+            f"{path}: aimnet2-b973c is a shipped backbone; give yours another name"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (MINE.replace("licence: MIT, ", ""), "mine has no licence; add it"),
+            (MINE.replace("mace", "schnet"), "mine: adapter must be aimnet or mace"),
+            (MINE.replace("sha256", "sha265"), "mine: key sha265 is unknown; did you mean sha256?"),
+            (MINE.replace("ab", "xy"), "mine: sha256 must be 64 hexadecimal digits, in quotes"),
+            (MINE.replace("path: sub/a.model, ", ""), "mine has no path; add that of the weights"),
+            (MINE.replace("path:", "loader: mace_mp, path:"), "mine: path and loader exclude each"),
+            ("[1, 2]", "not a list of backbones; write a name and, under it, its keys"),
+            ("mine: {adapter: [", "not YAML"),
+        ],
+    )
+    def test_what_is_wrong_is_said_in_a_line(self, own, text, said):
+        path = own(text)
+        with pytest.raises(ProbeError) as raised:
+            weights.entries()
+        assert str(raised.value).startswith(f"{path}: {said}")
+        assert "\n" not in str(raised.value)
+
+    def test_a_list_that_is_not_there(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PROBE_BACKBONES", str(tmp_path / "none.yaml"))
+        with pytest.raises(ProbeError, match=r"none\.yaml: cannot read this list of backbones"):
+            weights.entries()
+
+
 class TestFolder:
     def test_it_can_be_chosen(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PROBE_WEIGHTS", str(tmp_path))

@@ -17,9 +17,9 @@ def build(
 ):
     """A new module; ``more`` goes to mace's class."""
     modules = mace._part("modules")
-    if kind == "ScaleShiftMACE":
-        more = {"atomic_inter_scale": 3.0, "atomic_inter_shift": 0.1} | more
     n_heads = len(heads or ["Default"])
+    if kind == "ScaleShiftMACE":
+        more |= {"atomic_inter_scale": [3.0] * n_heads, "atomic_inter_shift": [0.1] * n_heads}
     energies = np.array(list(ENERGIES.values())) + np.arange(n_heads)[:, None]
     torch.manual_seed(seed)
     with warnings.catch_warnings(), mace._default(dtype):
@@ -30,7 +30,6 @@ def build(
             r_max=4.0,
             num_bessel=4,
             num_polynomial_cutoff=5,
-            max_ell=1,
             interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
             interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
             num_elements=len(ENERGIES),
@@ -41,6 +40,7 @@ def build(
             gate=torch.nn.functional.silu,
             **{
                 "num_interactions": 2,
+                "max_ell": 1,
                 "hidden_irreps": Irreps(hidden),
                 "MLP_irreps": Irreps("4x0e"),
                 "radial_MLP": [8],

@@ -161,7 +161,9 @@ def read(content: bytes, wanted: Entry, where: str) -> Network:
         raise ProbeError(f"{where}: a {kind}, but this adapter takes {' and '.join(KINDS)} alone")
     if getattr(module, "embedding_specs", None):
         extra = ", ".join(module.embedding_specs)
-        raise ProbeError(f"{where}: needs {extra} beside a geometry, which this adapter lacks")
+        raise ProbeError(
+            f"{where}: needs {extra} beside a geometry, which this adapter does not give"
+        )
     return Network(module, _chosen_head(_heads(module), wanted, where))
 
 
