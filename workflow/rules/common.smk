@@ -18,7 +18,7 @@ os.environ.update(
 try:
     config.update(checks.check(config))
     if config["backbones"] is not None:  # for the jobs, too
-        os.environ["PROBE_BACKBONES"] = str(Path(config["backbones"]).resolve())
+        os.environ.update(PROBE_BACKBONES=str(Path(config["backbones"]).resolve()))
     LIBRARIES = checks.libraries(config, Path.cwd())
     CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
     CHECKPOINTS = {
