@@ -168,6 +168,8 @@ def fetch(
             return _located(target, pinned, "cached")
         except ProbeError as error:
             said.append(str(error))
+    if local is not None and not local.is_file():
+        raise ProbeError(f"cannot get the weights of {wanted.name}: {local}: no such file")
     adapter = adapter_of(wanted)
     sources = adapter.sources(wanted, base, offline=offline, local=local)
     if sources and local is None:  # a download is not started in vain

@@ -290,7 +290,9 @@ class TestLoaders:
             weights.fetch(small, tmp_path / "weights")
         assert str(raised.value) == (
             "cannot get the weights of mace-off23-small: mace-torch small: download failed "
-            "(<urlopen error no route to raw.githubusercontent.com>)"
+            "(<urlopen error no route to raw.githubusercontent.com>); where a browser gets "
+            "https://raw.githubusercontent.com/ACEsuit/mace-off/main/mace_off23/"
+            "MACE-OFF23_small.model, give that file with --from"
         )
         said = capfd.readouterr()
         assert "the licence of mace-off23-small is ASL" in said.err

@@ -162,8 +162,6 @@ def read(content: bytes, wanted: Entry, where: str) -> dict[str, Any]:  # noqa: 
 
 
 def _from_file(path: Path, wanted: Entry) -> bytes:
-    if not path.is_file():
-        raise ProbeError("no such file")
     if path.suffix == ".whl":
         return _from_wheel(path, wanted)
     content = path.read_bytes()

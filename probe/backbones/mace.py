@@ -130,7 +130,7 @@ def backbone(wanted: Entry, located: Located, device: torch.device) -> MaceBackb
 def sources(wanted: Entry, folder: Path, *, offline: bool, local: Path | None) -> list[Source]:  # noqa: ARG001
     """See ``Adapter``: mace-torch's cache of downloads, and what its loader has for the name."""
     if local is not None:
-        return [Source(str(local), partial(_from_file, local))]
+        return [Source(str(local), local.read_bytes)]
     found = []
     if (kept := _kept(wanted)).is_file():
         found.append(Source(str(kept), kept.read_bytes))
@@ -232,12 +232,6 @@ def _chosen_head(heads: list[str], wanted: Entry, where: str) -> str:
     )
 
 
-def _from_file(path: Path) -> bytes:
-    if not path.is_file():
-        raise ProbeError("no such file")
-    return path.read_bytes()
-
-
 def _url(wanted: Entry) -> str:
     """Where mace-torch has the model from: a name in its own tables, or an address as it is."""
     known = getattr(_part("calculators.foundations_models"), f"{wanted.source['loader']}_urls")
@@ -260,7 +254,10 @@ def _download(wanted: Entry) -> bytes:
         try:
             return Path(loaders.download_mace_mp_checkpoint(_url(wanted))).read_bytes()
         except (OSError, RuntimeError, HTTPException) as error:
-            raise ProbeError(f"download failed ({first_line(error)})") from error
+            raise ProbeError(
+                f"download failed ({first_line(error)}); where a browser gets {_url(wanted)}, "
+                f"give that file with --from"
+            ) from error
 
 
 @cache
