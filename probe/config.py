@@ -16,6 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from probe import formats, sources
 from probe.errors import ProbeError
 from probe.policy import Policy
 
@@ -92,7 +93,7 @@ def libraries(config: Mapping[str, Any], root: Path) -> dict[str, Library]:
     if config["library"] is None:
         return _table(config, root)
     path = str(config["library"])
-    _require_file(root / path, f"config key library: {path}")
+    _require_library(root / path, f"config key library: {path}")
     library = Library(root / path, config["backbone"], config["checkpoint"])
     return {name_of(path, "library"): library}
 
@@ -120,11 +121,15 @@ def comparable(libraries: Mapping[str, Library]) -> list[tuple[str, ...]]:
 def name_of(path: str, key: str) -> str:
     """A name for results out of that of the file ``path``: its stem, what is odd a hyphen.
 
+    Of a pattern it is that of its innermost part without a wildcard, if there is one.
+
     Raises:
         ProbeError: nothing is left; ``key`` of the configuration names the file.
     """
     file = Path(path)
-    stem = Path(file.stem).stem if file.suffix.lower() == ".gz" else file.stem
+    fixed = [part for part in file.parts if not sources.is_pattern(Path(part))]
+    plain = file if file.exists() or len(fixed) == len(file.parts) or not fixed else Path(fixed[-1])
+    stem = formats.stem(plain) if formats.is_known(plain) else plain.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip("._-").rstrip("-.")
     if not name:
         raise ProbeError(f"config key {key}: no name can be made of {path}; rename the file")
@@ -236,7 +241,7 @@ def _table(config: Mapping[str, Any], root: Path) -> dict[str, Library]:
             raise ProbeError(f"{where}: library {name} is there twice; give each row its own name")
         if not row["path"]:
             raise ProbeError(f"{where}: library {name} has no path; write its file's")
-        _require_file(root / row["path"], f"{where}: {row['path']}")
+        _require_library(root / row["path"], f"{where}: {row['path']}")
         chosen = (row.get(key) or config[key] for key in ("backbone", "checkpoint"))
         found[name] = Library(root / row["path"], *chosen)
     if not found:
@@ -290,8 +295,6 @@ def _text(path: str, root: Path) -> str:
         raise ProbeError(f"{path}: not readable as text; write a table in UTF-8") from error
 
 
-def _require_file(path: Path, what: str) -> None:
-    if path.is_dir():
-        raise ProbeError(f"{what} is a folder; name the library's file")
-    if not path.is_file():
+def _require_library(path: Path, what: str) -> None:
+    if not path.exists() and not sources.is_pattern(path):
         raise ProbeError(f"{what}: no such file; paths are absolute or start where the run starts")

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from probe import geometry, tables
 from probe.geometry import canonical_smiles
-from probe.library import Atoms, Record, Reject, Unusable, parsed, tidy
+from probe.library import Atoms, Record, Reject, Unusable, stated_molecule, tidy
 from probe.molecules import connected
 
 MIN_DISTANCE = 0.5
@@ -48,6 +48,7 @@ class Options:
     name_column: str | None = "name"
     charge_tag: str | None = None
     multiplicity_tag: str | None = None
+    pickles: Literal["refuse", "trust"] = "refuse"
 
 
 def conformer(record: Record, options: Options) -> Row | Reject:
@@ -135,7 +136,7 @@ def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
     charge = _stated(record, (options.charge_tag, *CHARGE_KEYS))
     multiplicity = _stated(record, (options.multiplicity_tag, *MULTIPLICITY_KEYS))
     multiplicity = 1 if multiplicity is None else multiplicity
-    molecule = _stated_smiles(atoms)
+    molecule = stated_molecule(atoms)
     if molecule is not None:
         _check_charge(charge, molecule)
         charge = Chem.GetFormalCharge(molecule)
@@ -306,15 +307,6 @@ def _check_complete(molecule: Chem.Mol) -> None:
             f"3D record that lacks {missing} of its hydrogens, so its energy would be another "
             "molecule's; add them with coordinates, or give the record as SMILES"
         )
-
-
-def _stated_smiles(atoms: Atoms) -> Chem.Mol | None:
-    """The molecule of the record's own SMILES, if that is one of just these atoms."""
-    molecule = parsed(atoms.smiles) if atoms.smiles else None
-    if molecule is None:
-        return None
-    elements = sorted(atom.GetAtomicNum() for atom in Chem.AddHs(molecule).GetAtoms())
-    return molecule if elements == sorted(atoms.numbers.tolist()) else None
 
 
 def _perceived(bonded: Chem.Mol, charge: int, multiplicity: int) -> str:

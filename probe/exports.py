@@ -57,8 +57,8 @@ def write_aimnet(rows: pl.DataFrame, path: Path) -> None:
     """Write ``rows`` as the HDF5 file that AIMNet is trained on, a group for each atom count.
 
     A group of B conformers of N atoms holds coord [B, N, 3] in Å, numbers [B, N], charge [B] and
-    mult [B] (2S + 1), and to know them again conformer_id, smiles and p_unreliable [B]. Energies
-    are what labelling adds.
+    mult [B] (2S + 1), and to know them again conformer_id, molecule_id, smiles and p_unreliable
+    [B]. Energies are what labelling adds.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -118,9 +118,9 @@ def _arrays(group: pl.DataFrame, rows: pl.DataFrame) -> dict[str, np.ndarray[Any
     """What a group of AIMNet's file holds; texts are as wide as the widest of all ``rows``."""
     n = group.height
     texts = {}
-    for name in ("conformer_id", "smiles"):
-        width = max(len(text.encode()) for text in rows[name])
-        texts[name] = np.array([text.encode() for text in group[name]], dtype=f"S{width}")
+    for name in ("conformer_id", "molecule_id", "smiles"):
+        width = max(len((text or "").encode()) for text in rows[name])
+        texts[name] = np.array([(text or "").encode() for text in group[name]], dtype=f"S{width}")
     return {
         "coord": np.array(group["positions"].to_list(), dtype=np.float64).reshape(n, -1, 3),
         "numbers": np.array(group["numbers"].to_list(), dtype=np.int64),

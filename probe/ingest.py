@@ -9,7 +9,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -26,8 +25,8 @@ PROGRESS_SECONDS = 10.0
 CHUNK = 16
 """Records that a worker process is handed at once."""
 
-Raw = str | Mapping[str, Any]
-"""A record as the splitting gives it: text, or a row of Parquet."""
+Item = tuple[int, records.Raw, Layout]
+"""Number of a record in its file, the record, and how to read it."""
 
 
 def ingest_shard(
@@ -51,25 +50,22 @@ def ingest_shard(
     Raises:
         ProbeError: the library cannot be read, changed since it was counted, or lacks a column.
     """
-    planning.check(plan)
-    path = Path(plan.path)
-    layout = library.layout(path, options.smiles_column, options.name_column)
-    if layout.header.columns and options.name_column is not None and layout.name_index is None:
-        _say(f"{path}: no column {options.name_column}, so records are named by their number")
-    part = plan.shards[shard]
+    parts = plan.parts(shard)
+    sources = [part.source for part in parts]
+    planning.check(sources)
+    count = plan.shards[shard].count
     rows: list[Row] = []
     rejects: list[Reject] = []
-    raws = records.shard(path, part.first, part.count, part.offset)
-    results = _converted(raws, layout, options, jobs)
-    for result in _reported(results, f"{plan.library} shard {shard}", part.count):
+    results = _converted(_raws(parts, options), options, jobs)
+    for result in _reported(results, f"{plan.library} shard {shard}", count):
         if isinstance(result, Reject):
             rejects.append(result)
         else:
             rows.append(result)
-    planning.check(plan)
+    planning.check(sources)
     table = _distinct(rows)
     counts = {
-        "n_records": part.count,
+        "n_records": count,
         "n_ingested": len(rows),
         "n_rejected": len(rejects),
         "n_conformers": table.num_rows,
@@ -93,33 +89,48 @@ def merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def convert(raw: Raw, number: int, layout: Layout, options: Options) -> Row | Reject:
+def convert(raw: records.Raw, number: int, layout: Layout, options: Options) -> Row | Reject:
     """What becomes of record ``number`` (from 1): a row of the conformer table, or a reject."""
     record = library.read(raw, number, layout)
     return record if isinstance(record, Reject) else conformer(record, options)
 
 
-def _converted(
-    raws: Iterable[tuple[int, Raw]], layout: Layout, options: Options, jobs: int
-) -> Iterator[Row | Reject]:
-    work = partial(_convert_numbered, layout=layout, options=options)
+def _raws(parts: Iterable[planning.Part], options: Options) -> Iterator[Item]:
+    """The records of ``parts`` with their numbers and how to read them."""
+    for part in parts:
+        path = Path(part.source.path)
+        layout = library.layout(
+            path,
+            options.smiles_column,
+            options.name_column,
+            pickles=options.pickles,
+            address=part.source.name,
+        )
+        if layout.header.columns and options.name_column is not None and layout.name_index is None:
+            _say(f"{path}: no column {options.name_column}, so records are named by their number")
+        found = records.shard(path, part.first, part.count, part.offset)
+        yield from ((number, raw, layout) for number, raw in found)
+
+
+def _converted(items: Iterable[Item], options: Options, jobs: int) -> Iterator[Row | Reject]:
+    work = partial(_convert_item, options=options)
     if jobs == 1:
-        yield from map(work, raws)
+        yield from map(work, items)
         return
     # Spawned, not forked: the parent's libraries run threads, which a fork would break.
     context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            yield from pool.map(work, raws, chunksize=CHUNK)
+            yield from pool.map(work, items, chunksize=CHUNK)
     except BrokenProcessPool as error:
         raise ProbeError(
-            f"{layout.file}: a process that made conformers died, probably for want of memory; "
+            "a process that made conformers died, probably for want of memory; "
             "give the job more memory or fewer threads"
         ) from error
 
 
-def _convert_numbered(item: tuple[int, Raw], layout: Layout, options: Options) -> Row | Reject:
-    number, raw = item
+def _convert_item(item: Item, options: Options) -> Row | Reject:
+    number, raw, layout = item
     return convert(raw, number, layout, options)
 
 

@@ -21,7 +21,7 @@ from threading import Thread
 import numpy as np
 import polars as pl
 
-from probe import dft, geometry, library, records, tables
+from probe import dft, formats, geometry, library, records, tables
 from probe.conformers import Options, Row, conformer, is_flat
 from probe.errors import ProbeError
 from probe.journal import Journal
@@ -135,7 +135,9 @@ def _records(path: Path, options: Options) -> Iterator[tuple[int, Row | Reject]]
     """Every record of ``path`` as a conformer with its ``geometry``, or as a reject."""
     if not path.is_file():
         raise ProbeError(f"{path}: no such file")
-    layout = library.layout(path, options.smiles_column, options.name_column)
+    layout = library.layout(
+        path, options.smiles_column, options.name_column, pickles=options.pickles
+    )
     for number, raw in records.shard(path, 0, sys.maxsize, None):
         record = library.read(raw, number, layout)
         if isinstance(record, Reject):
@@ -150,7 +152,7 @@ def _records(path: Path, options: Options) -> Iterator[tuple[int, Row | Reject]]
 
 def _carried(path: Path) -> dict[int, dict[str, str]]:
     """By record number (from 1), what a Parquet input says of the columns that labels keep."""
-    if records.format_of(path) != records.PARQUET:
+    if formats.format_of(path) != formats.PARQUET:
         return {}
     present = [name for name in CARRIED if name in tables.open_parquet(path).schema_arrow.names]
     rows = pl.read_parquet(path, columns=present).to_dicts() if present else []

@@ -8,8 +8,8 @@ import difflib
 import io
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import ase
@@ -18,14 +18,14 @@ from ase.io.extxyz import read_xyz
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from probe import records, tables
+from probe import formats, parquet_rows, records, tables, texts
 from probe.errors import ProbeError
 
 NAME_KEYS = ("name", "label", "molecule_id", "mol_id", "id", "title")
 """Info keys of extended XYZ and columns of Parquet that may hold a name, in this order."""
 
 
-NO_HEADER = records.Header("", ())
+NO_HEADER = texts.Header("", ())
 """Of a file that is not CSV or TSV."""
 
 
@@ -80,7 +80,7 @@ class Layout:
     stem: str
     format: str
     name_column: str | None
-    header: records.Header = NO_HEADER
+    header: texts.Header = NO_HEADER
     smiles_index: int = 0
     name_index: int | None = None
 
@@ -89,17 +89,29 @@ class Layout:
         return f"{self.file}:{number}"
 
 
-def layout(path: Path, smiles_column: str, name_column: str | None) -> Layout:
+def layout(
+    path: Path,
+    smiles_column: str,
+    name_column: str | None,
+    *,
+    pickles: str = "refuse",
+    address: str | None = None,
+) -> Layout:
     """How to read ``path``; the columns are those of CSV and TSV files, in any letter case.
 
+    ``address`` is what sources call the file, its name by default.
+
     Raises:
-        ProbeError: the file cannot be read or has no column of that name.
+        ProbeError: the file cannot be read, has no column of that name, or is a pickle and
+            ``pickles`` is not "trust".
     """
-    kind = records.format_of(path)
-    known = Layout(path.name, records.stem(path), kind, name_column)
-    if kind not in (records.CSV, records.TSV):
+    records.require_trust(path, pickles)
+    kind = formats.format_of(path)
+    file = PurePosixPath(tidy(path.name if address is None else address))
+    known = Layout(str(file), str(file.with_name(formats.stem(file))), kind, name_column)
+    if kind not in (formats.CSV, formats.TSV):
         return known
-    header = records.header(path)
+    header = texts.header(path)
     columns = [name.casefold() for name in header.columns]
     if columns and smiles_column.casefold() not in columns:
         near = difflib.get_close_matches(smiles_column.casefold(), columns, n=1, cutoff=0.4)
@@ -111,11 +123,11 @@ def layout(path: Path, smiles_column: str, name_column: str | None) -> Layout:
     index = {name: position for position, name in reversed(list(enumerate(columns)))}
     named = index.get(name_column.casefold()) if name_column is not None else None
     smiles = index.get(smiles_column.casefold(), 0)
-    return Layout(path.name, known.stem, kind, name_column, header, smiles, named)
+    return replace(known, header=header, smiles_index=smiles, name_index=named)
 
 
-def read(raw: str | Mapping[str, Any], number: int, layout: Layout) -> Record | Reject:
-    """Understand record ``number`` (from 1), given as text or as a row of Parquet."""
+def read(raw: records.Raw, number: int, layout: Layout) -> Record | Reject:
+    """Understand record ``number`` (from 1), as the splitting gives it."""
     source, fallback = layout.source(number), f"{layout.stem}-{number}"
     try:
         with rdBase.BlockLogs():
@@ -144,18 +156,27 @@ def parsed(smiles: str, sanitize: bool = True) -> Chem.Mol | None:
     return Chem.MolFromSmiles(smiles, sanitize=sanitize)
 
 
+def stated_molecule(atoms: Atoms) -> Chem.Mol | None:
+    """The molecule of the record's own SMILES, if that is one of just these atoms."""
+    molecule = parsed(atoms.smiles) if atoms.smiles else None
+    if molecule is None:
+        return None
+    elements = sorted(atom.GetAtomicNum() for atom in Chem.AddHs(molecule).GetAtoms())
+    return molecule if elements == sorted(atoms.numbers.tolist()) else None
+
+
 Parsed = tuple[str, Chem.Mol | Atoms, Mapping[str, str], str]
 """Name, molecule, tags, note."""
 
 
-def _parse(raw: str | Mapping[str, Any], layout: Layout) -> Parsed:
+def _parse(raw: records.Raw, layout: Layout) -> Parsed:
     if not isinstance(raw, str):
-        return _parse_row(raw)
-    if layout.format == records.SDF:
+        return _parse_row(raw, layout)
+    if layout.format == formats.SDF:
         return _parse_block(raw, layout.name_column)
-    if layout.format == records.XYZ:
+    if layout.format == formats.XYZ:
         return _parse_frame(raw, layout.name_column)
-    if layout.format == records.SMILES:
+    if layout.format == formats.SMILES:
         return _parse_line(raw)
     return _parse_cells(raw, layout)
 
@@ -179,10 +200,10 @@ def _halves(line: str) -> tuple[str, str]:
 
 
 def _parse_cells(text: str, layout: Layout) -> Parsed:
-    if records.is_open(text, layout.header.delimiter):
+    if texts.is_open(text, layout.header.delimiter):
         raise Unusable("a quotation mark opens and is never closed")
     try:
-        cells = records.cells(text, layout.header.delimiter)
+        cells = texts.cells(text, layout.header.delimiter)
     except csv.Error as error:
         raise Unusable(f"the row cannot be read: {error}") from error
     cells += [""] * (len(layout.header.columns) - len(cells))
@@ -223,7 +244,20 @@ def _parse_block(text: str, name_column: str | None) -> Parsed:
         raise Unusable(_damage(plain), "" if title == "$$$$" else title)
     tags = {key.casefold(): molecule.GetProp(key).strip() for key in molecule.GetPropNames()}
     name = title or tags.get((name_column or "").casefold(), "")
-    return name, molecule, tags, ""
+    return _molecule_of(name, tags), molecule, tags, ""
+
+
+def _molecule_of(name: str, tags: Mapping[str, str]) -> str:
+    """The molecule that a record of Auto3D is a conformer of; of any other file, its name.
+
+    Auto3D adds @taut and a number to the title of a tautomer, and to the property ID moreover the
+    numbers of isomer and conformer, which in the files before its final one are in the title, too.
+    """
+    if not {"id", "e_tot"} <= tags.keys():
+        return name
+    if name == tags["id"]:
+        name = re.sub(r"_\d+_\d+$", "", name)
+    return re.sub(r"@taut\d+$", "", name)
 
 
 def _from_block(text: str, sanitize: bool) -> Chem.Mol | None:
@@ -310,9 +344,9 @@ def _from_frame(text: str) -> ase.Atoms:
         raise Unusable(f"the frame cannot be read: {tables.first_line(error)}") from error
 
 
-def _parse_row(row: Mapping[str, Any]) -> Parsed:
+def _parse_row(row: Mapping[str, Any], layout: Layout) -> Parsed:
     name = next((str(row[key]) for key in ("molecule_id", "name") if row.get(key)), "")
-    missing = [key for key in records.REQUIRED_COLUMNS if row[key] is None]
+    missing = [key for key in parquet_rows.REQUIRED if row[key] is None]
     if missing:
         raise Unusable(f"no {', '.join(missing)}", name)
     try:
@@ -325,4 +359,6 @@ def _parse_row(row: Mapping[str, Any]) -> Parsed:
     stated = ("charge", "multiplicity")
     tags = {key: str(row[key]) for key in stated if row.get(key) is not None}
     atoms = Atoms(numbers, positions.reshape(-1, 3), row.get("smiles") or "")
+    if layout.format == formats.GRAPHS and stated_molecule(atoms) is None:
+        raise Unusable("its SMILES is not of its atoms: the codes of elements may be others", name)
     return name, atoms, tags, row.get("note") or ""

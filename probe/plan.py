@@ -1,38 +1,64 @@
 """Plan of a library: how many records it holds and which shard reads which of them."""
 
-from collections.abc import Mapping
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from probe import records, tables
+from probe import records, sources, tables
 from probe.errors import ProbeError
 
 
 @dataclass(frozen=True)
+class Source:
+    """A file of a library as it was when its records were counted."""
+
+    path: str
+    name: str
+    """What sources of records call it."""
+    n_records: int
+    size: int
+    """Bytes; with ``mtime_ns`` they tell whether the file is still the one counted."""
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
 class Shard:
-    """A run of records that one job reads."""
+    """A run of records that one job reads, through one file or several."""
 
     first: int
-    """Number of records before it."""
+    """Number of records before it, of all files."""
     count: int
     offset: int | None
-    """Byte where its first record begins; None where it cannot be sought (.gz, Parquet, empty)."""
+    """Byte where its first record begins; None where it cannot be sought (compressed, not text)."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a shard reads of one file."""
+
+    source: Source
+    first: int
+    """Number of records before it in the file."""
+    count: int
+    offset: int | None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a library file held when it was counted."""
+    """What the files of a library held when they were counted."""
 
     library: str
     path: str
-    format: str
+    """As it was given: a file, a folder or a pattern."""
     n_records: int
     shard_size: int
     shards: tuple[Shard, ...]
-    size: int
-    """Bytes of the file; with ``mtime_ns`` it tells whether the file is still the one counted."""
-    mtime_ns: int
+    sources: tuple[Source, ...]
+    ignored: tuple[str, ...]
+    """Files in the folder that are of no known format."""
 
     def files(self, folder: Path) -> list[Path]:
         """The shards' tables in ``folder``, in order."""
@@ -42,23 +68,42 @@ class Plan:
         """The shards' names: five digits or more."""
         return [f"{index:05d}" for index in range(len(self.shards))]
 
+    def parts(self, shard: int) -> list[Part]:
+        """What ``shard`` reads, file by file; of an empty library, nothing of its first file."""
+        return list(self._parts(self.shards[shard]))
 
-def current(library: str, path: Path, shard_size: int, out: Path) -> Plan:
+    def _parts(self, shard: Shard) -> Iterator[Part]:
+        begins = list(itertools.accumulate((s.n_records for s in self.sources), initial=0))
+        if not shard.count:
+            yield Part(self.sources[0], 0, 0, None)
+        first, left, offset = shard.first, shard.count, shard.offset
+        while left:
+            index = bisect_right(begins, first) - 1
+            source, inside = self.sources[index], first - begins[index]
+            count = min(left, source.n_records - inside)
+            yield Part(source, inside, count, offset)
+            first, left, offset = first + count, left - count, None
+
+
+def current(
+    library: str, path: Path, shard_size: int, out: Path, *, pickles: str = "refuse"
+) -> Plan:
     """The plan stored in ``out`` if it still describes ``path``; else a new one, stored there.
 
     An empty library has one shard of no records, so that it too ends in a report.
 
     Raises:
-        ProbeError: the library cannot be read, or its format is unknown.
+        ProbeError: the library cannot be read, or its format is unknown, or it holds a pickle
+            and ``pickles`` is not "trust".
     """
-    size, mtime_ns = _state(path)
+    files, ignored = sources.find(path)
+    for file, _ in files:
+        records.require_trust(file, pickles)
+    states = [(str(file), name, *_state(file)) for file, name in files]
     stored = _stored(out)
-    asked = (library, str(path), shard_size, size, mtime_ns)
-    if stored is not None and asked == _identity(stored):
+    if stored is not None and _identity(stored) == (library, str(path), shard_size, states):
         return stored
-    n_records, shards = _count(path, shard_size)
-    kind = records.format_of(path)
-    plan = Plan(library, str(path), kind, n_records, shard_size, shards, size, mtime_ns)
+    plan = _made(library, path, shard_size, states, ignored)
     tables.write_json(out, asdict(plan))
     return plan
 
@@ -76,14 +121,15 @@ def load(out: Path) -> Plan:
         raise ProbeError(f"{out}: not a plan of a library; delete it and plan again") from error
 
 
-def check(plan: Plan) -> None:
-    """Make sure that the library file is the one that was counted.
+def check(sources: Iterable[Source]) -> None:
+    """Make sure that ``sources`` are the files that were counted.
 
     Raises:
-        ProbeError: the file is gone or has changed since.
+        ProbeError: one is gone or has changed since.
     """
-    if _state(Path(plan.path)) != (plan.size, plan.mtime_ns):
-        raise ProbeError(f"{plan.path}: the file changed after it was counted; plan it again")
+    for source in sources:
+        if _state(Path(source.path)) != (source.size, source.mtime_ns):
+            raise ProbeError(f"{source.path}: the file changed after it was counted; plan it again")
 
 
 def _stored(out: Path) -> Plan | None:
@@ -95,12 +141,21 @@ def _stored(out: Path) -> Plan | None:
 
 
 def _parse(record: Mapping[str, Any]) -> Plan:
-    shards = tuple(Shard(**shard) for shard in record["shards"])
-    return Plan(**{**record, "shards": shards})
+    known = {
+        "shards": tuple(Shard(**shard) for shard in record["shards"]),
+        "sources": tuple(Source(**source) for source in record["sources"]),
+        "ignored": tuple(record["ignored"]),
+    }
+    return Plan(**{**record, **known})
 
 
-def _identity(plan: Plan) -> tuple[str, str, int, int, int]:
-    return plan.library, plan.path, plan.shard_size, plan.size, plan.mtime_ns
+State = tuple[str, str, int, int]
+"""Path, name, size and time of change of a file."""
+
+
+def _identity(plan: Plan) -> tuple[str, str, int, list[State]]:
+    states = [(file.path, file.name, file.size, file.mtime_ns) for file in plan.sources]
+    return plan.library, plan.path, plan.shard_size, states
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -111,20 +166,20 @@ def _state(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _count(path: Path, shard_size: int) -> tuple[int, tuple[Shard, ...]]:
-    """Number of records of ``path``, and its shards."""
-    offsets: list[int | None] = []
-    if records.format_of(path) == records.PARQUET:
-        n_records = records.n_rows(path)
-    else:
-        n_records = 0
-        for offset, _ in records.texts(path):
-            if n_records % shard_size == 0:
-                offsets.append(None if records.is_compressed(path) else offset)
-            n_records += 1
-    firsts = range(0, max(n_records, 1), shard_size)
-    offsets = offsets or [None] * len(firsts)
-    return n_records, tuple(
-        Shard(first, min(shard_size, n_records - first), offset)
-        for first, offset in zip(firsts, offsets, strict=True)
+def _made(
+    library: str, path: Path, shard_size: int, states: list[State], ignored: list[str]
+) -> Plan:
+    found: list[Source] = []
+    offsets: dict[int, int] = {}
+    n_records = 0
+    for file, name, size, mtime_ns in states:
+        skipped = -n_records % shard_size
+        count, begins = records.count(Path(file), shard_size, skipped)
+        offsets |= {n_records + skipped + i * shard_size: at for i, at in enumerate(begins)}
+        found.append(Source(file, name, count, size, mtime_ns))
+        n_records += count
+    shards = tuple(
+        Shard(first, min(shard_size, n_records - first), offsets.get(first))
+        for first in range(0, max(n_records, 1), shard_size)
     )
+    return Plan(library, str(path), n_records, shard_size, shards, tuple(found), tuple(ignored))

@@ -225,8 +225,8 @@ class Triaged:
             for stage, schema in (("conformers", tables.CONFORMERS), ("scores", tables.SCORES)):
                 tables.write(self.folder / stage / f"{index:05d}.parquet", shard, schema, {})
         plan = {
-            **{"library": "lib", "path": "lib.smi", "format": "smiles", "n_records": len(rows)},
-            **{"shard_size": 3, "size": 1, "mtime_ns": 1},
+            **{"library": "lib", "path": "lib.smi", "n_records": len(rows), "shard_size": 3},
+            **{"sources": [], "ignored": []},
             "shards": [{"first": 0, "count": len(shard), "offset": 0} for shard in shards],
         }
         tables.write_json(self.folder / "plan.json", plan)

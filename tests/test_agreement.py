@@ -45,7 +45,7 @@ def screening(folder, rows, **changes):
         path = folder / f"conformers/{index:05d}.parquet"
         tables.write(path, part, tables.CONFORMERS, {})
     shards = tuple(Shard(first, n, None) for first, n in zip((0, half), counts, strict=True))
-    plan = Plan(folder.name, "a.smi", "smi", len(rows), max(counts), shards, 0, 0)
+    plan = Plan(folder.name, "a.smi", len(rows), max(counts), shards, (), ())
     tables.write_json(folder / "plan.json", asdict(plan))
     lists = {
         verdict: [row for row in rows if row["verdict"] == verdict]

@@ -313,10 +313,6 @@ class TestLibraries:
                 "the run starts",
             ),
             (
-                "library\tpath\na\tfolder\n",
-                "libraries.tsv:2: folder is a folder; name the library's file",
-            ),
-            (
                 "library\tpath\na\t\n",
                 "libraries.tsv:2: library a has no path; write its file's",
             ),
@@ -353,6 +349,8 @@ class TestLibraries:
             ("set 2 (final).sdf.gz", "set-2-final"),
             ("_réserve.csv", "r-serve"),
             ("v1.2.parquet", "v1.2"),
+            ("a.csv.zst", "a"),
+            ("[a] set.smi", "a-set"),
         ],
     )
     def test_a_single_library_is_named_after_its_file(self, tmp_path, file, name):
@@ -361,6 +359,20 @@ class TestLibraries:
         assert {key: library.path for key, library in found.items()} == {name: tmp_path / file}
         pattern = config.schema("libraries")["properties"]["library"]["pattern"]
         assert re.fullmatch(pattern, name)
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [("my set", "my-set"), ("v1.2", "v1.2"), ("runs/*.sdf", "runs"), ("a/b[12]/*/x.h5", "x")],
+    )
+    def test_a_library_may_be_a_folder_or_a_pattern(self, tmp_path, path, name):
+        if "*" not in path:
+            (tmp_path / path).mkdir()
+        found = config.libraries(config.check({"library": path}), tmp_path)
+        assert {key: library.path for key, library in found.items()} == {name: tmp_path / path}
+
+    def test_a_pattern_without_a_folder_gives_no_name(self, tmp_path):
+        with pytest.raises(ProbeError, match="no name can be made of"):
+            config.libraries(config.check({"library": "*.sdf"}), tmp_path)
 
     def test_a_single_library_takes_the_place_of_the_table(self, tmp_path):
         (tmp_path / "a.smi").write_text("")

@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
@@ -239,7 +240,8 @@ def test_a_shard_with_fewer_records_than_planned_stops_the_run(tmp_path):
     path = tmp_path / "lib.smi"
     path.write_text("C a\nCC b\n")
     made = plan.current("lib", path, 100, tmp_path / "plan.json")
-    wrong = plan.Plan(**{**vars(made), "shards": (plan.Shard(0, 3, None),)})
+    sources = (replace(made.sources[0], n_records=3),)
+    wrong = replace(made, shards=(plan.Shard(0, 3, None),), sources=sources)
     with pytest.raises(ProbeError, match="should hold 3 records, but 2 were ingested and 0"):
         ingest.ingest_shard(wrong, 0, tmp_path / "c.parquet", tmp_path / "r.parquet", Options())
 

@@ -3,7 +3,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from probe import library, records
+from probe import formats, library, records
 from probe.errors import ProbeError
 from probe.library import Atoms, Record, Reject
 
@@ -116,6 +116,30 @@ def test_an_sdf_record_without_title_takes_its_name_from_a_property(tmp_path):
     assert names == ["Z-17", "lib-2"]
 
 
+@pytest.mark.parametrize(
+    ("title", "identifier", "molecule"),
+    [
+        ("mol", "mol_0_12", "mol"),
+        ("mol@taut2", "mol@taut2_1_0", "mol"),
+        ("a_1_2", "a_1_2_0_3", "a_1_2"),
+        ("17_0_3", "17_0_3", "17"),
+        ("17@taut1_0_3", "17@taut1_0_3", "17"),
+        ("lot@tautonomy", "lot@tautonomy_0_0", "lot@tautonomy"),
+    ],
+)
+def test_conformers_of_auto3d_are_named_after_their_molecule(tmp_path, title, identifier, molecule):
+    tags = f">  <ID>\n{identifier}\n\n>  <E_tot>\n-115.7\n\n>  <E_rel(kcal/mol)>\n0.0\n\n$$$$\n"
+    (record,) = read(tmp_path / "out.sdf", block("CO", title) + tags)
+    assert record.name == molecule
+
+
+def test_names_that_look_like_those_of_auto3d_are_kept(tmp_path):
+    text = (
+        block("CO", "mol@taut2") + ">  <ID>\nmol@taut2\n\n$$$$\n" + block("CO", "a_0_1") + "$$$$\n"
+    )
+    assert [record.name for record in read(tmp_path / "lib.sdf", text)] == ["mol@taut2", "a_0_1"]
+
+
 def test_damaged_sdf_records_are_rejects_and_the_rest_goes_on(tmp_path, capfd):
     good = block("CO", "good")
     damaged = {
@@ -175,7 +199,7 @@ ROW = {"numbers": [8, 1], "positions": [0.0, 0.0, 0.0, 0.0, 0.0, 0.97], "charge"
 
 
 def read_row(**changes):
-    layout = library.Layout("lib.parquet", "lib", records.PARQUET, None)
+    layout = library.Layout("lib.parquet", "lib", formats.PARQUET, None)
     return library.read({**ROW, **changes}, 3, layout)
 
 

@@ -15,6 +15,11 @@ H 0.0 0.7572 -0.4692
 H 0.0 -0.7572 -0.4692
 """
 
+COMPRESS = {
+    ".gz": gzip.compress,
+    ".zst": lambda content: pa.Codec("zstd").compress(content, asbytes=True),
+}
+
 LIBRARIES = {
     "a.smi": "\ufeffsmiles name\n# comment\nCCO ethanol\n\nCC ethane\r\nbroken(\nC methane\nN",
     "a.csv": 'name,smiles\n"two\nlines",CCO\r\n\nethane,CC\n"quote, never closed,C\nx,N\ny,O\n',
@@ -50,9 +55,10 @@ def test_reading_shards_by_offset_equals_reading_the_whole_file(library, tmp_pat
     assert all(shard.offset is not None for shard in made.shards)
 
 
-def test_a_compressed_library_holds_the_same_records(library, tmp_path):
-    packed = tmp_path / f"{library.name}.gz"
-    packed.write_bytes(gzip.compress(library.read_bytes()))
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_a_compressed_library_holds_the_same_records(library, tmp_path, suffix):
+    packed = tmp_path / f"{library.name}{suffix}"
+    packed.write_bytes(COMPRESS[suffix](library.read_bytes()))
     made = plan.current("lib", packed, 2, tmp_path / "plan.json")
     assert [shard.offset for shard in made.shards] == [None, None, None]
     whole = list(records.shard(library, 0, 5, None))
@@ -97,7 +103,7 @@ def test_a_current_plan_is_returned_without_counting_or_writing(library, tmp_pat
     out = tmp_path / "plan.json"
     made = plan.current("lib", library, 2, out)
     written = out.stat()
-    monkeypatch.setattr(records, "texts", None)
+    monkeypatch.setattr(records, "count", None)
     assert plan.current("lib", library, 2, out) == made == plan.load(out)
     assert (out.stat().st_mtime_ns, out.stat().st_ino) == (written.st_mtime_ns, written.st_ino)
 
@@ -107,18 +113,18 @@ def test_a_plan_is_made_again_when_the_file_or_the_shard_size_changed(library, t
     plan.current("lib", library, 5, out)
     assert len(plan.current("lib", library, 2, out).shards) == 3
     os.utime(library, ns=(0, 0))
-    assert plan.current("lib", library, 2, out).mtime_ns == 0
+    assert plan.current("lib", library, 2, out).sources[0].mtime_ns == 0
     out.write_text('{"shards": []}')
     assert plan.current("lib", library, 2, out).n_records == 5
 
 
 def test_a_library_that_changed_after_counting_is_refused(library, tmp_path):
     made = plan.current("lib", library, 5, tmp_path / "plan.json")
-    plan.check(made)
+    plan.check(made.sources)
     with library.open("a") as handle:
         handle.write("\n")
     with pytest.raises(ProbeError, match="changed after it was counted"):
-        plan.check(made)
+        plan.check(made.sources)
 
 
 @pytest.mark.parametrize(
@@ -126,11 +132,18 @@ def test_a_library_that_changed_after_counting_is_refused(library, tmp_path):
     [
         ("a.smil", b"C", "did you mean .smi"),
         ("a", b"C", "unknown suffix .none."),
-        ("a.parquet.gz", b"", "gunzip it"),
+        ("a.parquet.gz", b"", "unpack it and give the .parquet"),
         ("a.parquet", b"no", "not a readable Parquet file"),
         ("a.smi.gz", gzip.compress(b"CCO ethanol\n" * 500)[:-12], "gzip file is truncated"),
         ("a.smi.gz", b"CCO ethanol\n", "not a readable gzip file"),
+        ("a.smi.zst", COMPRESS[".zst"](b"CCO ethanol\n" * 500)[:-12], "not a readable zstd file"),
+        ("a.smi.zst", b"CCO ethanol\n", "not a readable zstd file"),
         ("a.smi", gzip.compress(b"CCO ethanol\n"), "add .gz to its name"),
+        ("a.smi.gz", COMPRESS[".zst"](b"CCO ethanol\n"), "not a readable gzip file"),
+        ("a.smi", COMPRESS[".zst"](b"CCO ethanol\n"), "add .zst to its name"),
+        ("a.h5.gz", b"", "unpack it and give the .h5"),
+        ("a.csv", b"smiles," + b"x" * 200_000 + b"\nC,a\n", "first row cannot be read"),
+        ("missing.smi.zst", None, "no such file"),
         ("a.smi", "CCO ethanol\n".encode("utf-16"), "save it as UTF-8"),
         ("missing.smi", None, "no such file"),
     ],
@@ -150,13 +163,6 @@ def test_a_parquet_library_names_the_column_it_lacks(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"numbers": [[2]], "charge": [0]}), path)
     with pytest.raises(ProbeError, match="no column positions"):
-        plan.current("lib", path, 10, tmp_path / "plan.json")
-
-
-def test_a_folder_is_no_library(tmp_path):
-    path = tmp_path / "a.smi"
-    path.mkdir()
-    with pytest.raises(ProbeError, match="is a directory"):
         plan.current("lib", path, 10, tmp_path / "plan.json")
 
 

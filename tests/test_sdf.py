@@ -6,7 +6,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from probe import plan, records, sdf
+from probe import plan, sdf, texts
 
 NAMES = ("a\nb", "$$$$", "a\n$$$$\nb", "> <x>", ">  <charge>\n9\n\n", "M  END", "a\r\nb\x0bc\x00d")
 
@@ -179,7 +179,7 @@ class TestStrangersText:
         given = embedded("CCO")
         written(given | {"molecule_id": text}, given)
         path = tmp_path / "out.sdf"
-        assert len(list(records.texts(path))) == 2
+        assert len(list(texts.texts(path))) == 2
         assert plan.current("again", path, 10, tmp_path / "plan.json").n_records == 2
 
     @pytest.mark.parametrize("text", ["Ömeprazol «漢字»", 'it\'s "so" & <b>bold</b>', "a\\b/c\t;,"])

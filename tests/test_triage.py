@@ -434,12 +434,11 @@ class Library:
         plan = {
             "library": "lib",
             "path": "lib.smi",
-            "format": "smiles",
             "n_records": sum(held) + n_rejected if n_records is None else n_records,
             "shard_size": 10,
             "shards": [{"first": 0, "count": n, "offset": 0} for n in held],
-            "size": 1,
-            "mtime_ns": 1,
+            "sources": [],
+            "ignored": [],
         }
         tables.write_json(self.folder / "plan.json", plan)
         for index, (shard, rejects) in enumerate(zip(self.shards, self.rejects, strict=True)):

@@ -16,6 +16,14 @@ BATCH_ATOMS = click.option(
     "--batch-atoms", type=click.IntRange(1), help="Padded atoms at once [default: by the device]."
 )
 
+PICKLES = click.option(
+    "--pickles",
+    type=click.Choice(["refuse", "trust"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with a .pt file.",
+)
+
 
 class Commands(click.Group):
     """A group whose commands end in one line and exit code 2 on what a user can mend."""
@@ -63,5 +71,6 @@ def ingest_options(
         text("--name-column", None, "Column or SD property that names a molecule."),
         text("--charge-tag", charge_tag, "Property that states the total charge."),
         text("--multiplicity-tag", multiplicity_tag, "Property that states 2S + 1."),
+        PICKLES,
     )
     return lambda command: reduce(lambda made, option: option(made), reversed(options), command)

@@ -6,22 +6,27 @@ from typing import Any
 
 import click
 
-from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, Commands, ingest_options
+from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, PICKLES, Commands, ingest_options
 from probe.errors import ProbeError
 
 
 @click.command()
-@click.argument("library", type=FILE)
+@click.argument("library", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the library; the file's own by default.")
 @click.option("--shard-size", type=click.IntRange(1), default=25_000, show_default=True)
+@PICKLES
 @click.option("--out", type=FILE, required=True, help="The plan, a JSON file.")
-def plan(library: Path, name: str | None, shard_size: int, out: Path) -> None:
-    """Count the records of LIBRARY and write down its shards."""
+def plan(library: Path, name: str | None, shard_size: int, pickles: str, out: Path) -> None:
+    """Count the records of LIBRARY (a file, a folder or a pattern) and write down its shards."""
     from probe import plan as planning
-    from probe.records import stem
+    from probe.formats import stem
 
-    made = planning.current(name or stem(library), library, shard_size, out)
-    click.echo(f"{library}: {made.n_records} records in {len(made.shards)} shards")
+    made = planning.current(name or stem(library), library, shard_size, out, pickles=pickles)
+    files = f" of {len(made.sources)} files" if len(made.sources) > 1 else ""
+    click.echo(f"{library}: {made.n_records} records{files} in {len(made.shards)} shards")
+    if made.ignored:
+        names = ", ".join(made.ignored[:10]) + (", …" if len(made.ignored) > 10 else "")
+        click.echo(f"{library}: of no known format, left out: {names}")
 
 
 @click.command()

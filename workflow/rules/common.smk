@@ -33,7 +33,11 @@ try:
     TO_LABEL = checks.name_of(config["to_label"] or "none", "to_label")
     PLANS = {
         name: plan.current(
-            name, library.path, config["shard_size"], Path(f"results/{name}/plan.json")
+            name,
+            library.path,
+            config["shard_size"],
+            Path(f"results/{name}/plan.json"),
+            pickles=config["ingest"]["pickles"],
         )
         for name, library in LIBRARIES.items()
     }
@@ -64,9 +68,10 @@ def required(key):
     return file
 
 
-def library_file(wildcards):
-    """The file of a library."""
-    return LIBRARIES[wildcards.library].path
+def files_of_shard(wildcards):
+    """The files of a library that one of its shards reads."""
+    parts = PLANS[wildcards.library].parts(int(wildcards.shard))
+    return [part.source.path for part in parts]
 
 
 def backbone(wildcards):

@@ -5,7 +5,7 @@ localrules:
 rule ingest:
     """Records of one shard into 3D conformers, or into rejects with their reasons."""
     input:
-        library=library_file,
+        library=files_of_shard,
         plan="results/{library}/plan.json",
         # nothing here reads them: they are fetched before the first job is submitted
         weights=ancient(weights_of),
