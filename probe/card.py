@@ -52,6 +52,8 @@ def require(card: Mapping[str, Any], fingerprint: str, backbone: str) -> None:
 def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
     """The folder of the checkpoint of every library, by the library's name.
 
+    The fingerprint of a backbone that is yet to be fetched is asked for again when scoring.
+
     Raises:
         ProbeError: a library's backbone or checkpoint is unknown, or the two do not belong
             together; the message names the library.
@@ -61,8 +63,8 @@ def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
         try:
             card = read(library.checkpoint)
             fingerprint = weights.fingerprint(weights.entry(library.backbone))
-            if fingerprint is not None:  # otherwise known once it is fetched, and asked by `score`
-                require(card, fingerprint, library.backbone)
+            if fingerprint is not None or card["backbone"] != library.backbone:
+                require(card, fingerprint or "not known yet", library.backbone)
             found[name] = resolve(library.checkpoint)
         except ProbeError as error:
             raise ProbeError(f"library {name}: {error}") from error
