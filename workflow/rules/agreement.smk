@@ -21,7 +21,7 @@ rule agreement:
     conda:
         "../../envs/cpu.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        mem_mb=lambda wildcards, attempt: 12000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         screened=in_each("results/{library}"),
