@@ -20,7 +20,8 @@ from probe.backbones import Geometry, mace
 from probe.errors import ProbeError
 
 SCRIPTS = Path(__file__).parents[1] / "resources" / "qm9"
-CHAINS = ["".join(atoms) for atoms in itertools.product("CNO", repeat=5)]
+CHAINS = ["".join(atoms) for atoms in itertools.product("CNO", repeat=6) if atoms <= atoms[::-1]]
+"""A molecule each."""
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +211,81 @@ def test_errors_are_stated_in_mev(script):
     assert figures["mae_mev"] == 3.5
     assert figures["rmse_mev"] == pytest.approx(3.54)
     assert json.dumps(figures)
+
+
+@pytest.fixture(scope="module")
+def experiment(script):
+    return script("active_learning")
+
+
+@pytest.fixture(scope="module")
+def protocol(experiment, potential):
+    small = potential.Recipe(channels=2, max_ell=1, correlation=1, epochs=1)
+    probe = experiment.training.Recipe(members=1, max_epochs=1)
+    sizes = {"start": 4, "batch": 3, "cycles": 1, "members": 2, "calibration": 40, "diversity": 2}
+    return experiment.Protocol(seeds=(5,), network=small, probe=probe, **sizes)
+
+
+@pytest.fixture(scope="module")
+def sets(build, records, tmp_path_factory):
+    """Files of the straight molecules; the small sets are one."""
+    folder = tmp_path_factory.mktemp("sets")
+    rows, _ = build.sets(wheel(build, records))
+    rows["held_out"] += rows["train"]
+    for name, some in rows.items():
+        tables.write(folder / f"{name}.parquet", some, tables.LABELS, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(experiment, protocol, sets, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("active-learning")
+    experiment.main(sets, folder, protocol=protocol)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(experiment, protocol, sets, finished):
+    """Where all strategies began."""
+    data = experiment.Data.read(sets, protocol.calibration)
+    rows = np.sort(np.random.default_rng(5).permutation(data.n_pool)[:4])
+    return experiment.Step(data, protocol, 5, rows, finished / "seed-5" / "start")
+
+
+class TestActiveLearning:
+    def test_every_strategy_has_as_many_labels_after_every_cycle(self, finished, experiment):
+        records = pl.DataFrame(tables.read_json(finished / "result.json")["records"])
+        for strategy in experiment.STRATEGIES:
+            assert records.filter(strategy=strategy)["n_labels"].to_list() == [4, 7]
+        assert records.filter(n_labels=4)["rmse_mev"].n_unique() == 1
+
+    def test_nothing_is_labelled_twice(self, finished, start):
+        batches = tables.read_json(finished / "result.json")["batches"]
+        for strategy in ("random", "spread", "probe", "probe-diverse"):
+            rows = batches[f"seed-5/start/{strategy}"]["rows"]
+            assert len(set(rows)) == 3
+            assert not set(start.rows) & set(rows)
+
+    def test_the_highest_scores_are_labelled_next(self, start):
+        wanted = np.setdiff1d(start.data.pool, start.rows)[[1, 3, 4]]
+        scores = np.ones(start.data.n_pool)
+        scores[wanted] = 2.0
+        scores[start.rows] = 3.0
+        assert sorted(start._chosen(scores, None)["rows"]) == wanted.tolist()
+
+    def test_what_is_there_is_not_made_again(
+        self, experiment, protocol, sets, finished, monkeypatch
+    ):
+        before = (finished / "result.json").read_bytes()
+        monkeypatch.setattr(experiment, "train", None)
+        experiment.main(sets, finished, protocol=protocol)
+        assert (finished / "result.json").read_bytes() == before
+
+    def test_the_table_has_a_line_for_every_strategy_and_size(self, finished):
+        lines = (finished / "result.md").read_text().splitlines()
+        assert len(lines) == 2 + 1 + 4 + 1
+        assert (finished / "active-learning.svg").stat().st_size > 0
+
+    def test_another_protocol_needs_another_folder(self, experiment, sets, finished):
+        with pytest.raises(ProbeError, match="of another protocol"):
+            experiment.main(sets, finished)

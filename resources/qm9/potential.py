@@ -42,15 +42,15 @@ Graph = Any
 class Recipe:
     """Architecture and training; the rest is as in mace-torch."""
 
-    channels: int = 32
+    channels: int = 64
     max_ell: int = 2
-    correlation: int = 3
+    correlation: int = 2
     r_max: float = 4.5  # Å
-    epochs: int = 150
+    epochs: int = 100
     batch_size: int = 16
     learning_rate: float = 0.01  # the highest: it rises, and falls to nothing at the last step
     huber_ev: float = 0.1  # errors of a molecule beyond it count linearly
-    averaging: float = 0.999  # of the weights over steps
+    averaging: float = 0.99  # of the weights over steps
 
 
 @dataclass(frozen=True)
