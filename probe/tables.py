@@ -93,6 +93,31 @@ TRIAGED = pa.schema(
 )
 """accept.parquet and recompute.parquet: every conformer is a row of exactly one of them."""
 
+MOLECULES = pa.schema(
+    [
+        ("molecule_id", _string),
+        ("formula", _string),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("n_conformers", pa.int32()),  # n_accept + n_recompute
+        ("n_accept", pa.int32()),
+        ("n_recompute", pa.int32()),
+        ("n_without_energy", pa.int32()),  # refused by the backbone
+        ("n_smiles", pa.int32()),  # more than one: isomers or tautomers under one name
+        ("conformer_id", _string),  # of lowest energy; null where none has one
+        ("smiles", _string),
+        ("energy_ev", _f64),
+        ("p_unreliable", _f64),
+        ("p_best", _f64),
+        ("p_worst", _f64),
+        ("p_boltzmann", _f64),  # mean by Boltzmann population at 298.15 K
+        ("population_recompute", _f64),  # population of its conformers to recompute
+        ("verdict", _string),  # accept | recompute
+        ("reason", _string),
+    ]
+)
+"""molecules.parquet: every conformer belongs to exactly one of its molecules."""
+
 AGREEMENT = pa.schema(
     [
         ("first", _string),  # names of the two screenings

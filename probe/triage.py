@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
-from probe import cost, risk, sdf, tables
+from probe import cost, ensembles, risk, sdf, tables
 from probe import plan as planning
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
@@ -30,9 +30,9 @@ def triage_library(
     """Split the screened library in ``folder`` into lists there, and count.
 
     ``folder`` holds plan.json and the shards of conformers/, rejects/ and scores/; it gets
-    accept, recompute and rejected tables, recompute.sdf and summary.json. Shards of an earlier
-    plan are removed. ``held_out`` (``tables.HELD_OUT``) is the checkpoint's, and is read only
-    where the policy takes its cutoff from there.
+    accept, recompute, molecules and rejected tables, recompute.sdf and summary.json. Shards of an
+    earlier plan are removed. ``held_out`` (``tables.HELD_OUT``) is the checkpoint's, and is read
+    only where the policy takes its cutoff from there.
 
     Returns the summary.
 
@@ -53,11 +53,14 @@ def triage_library(
     )
     summary = summarise(plan, folder, decided, rejected, card)
     summary |= outcome(decided, card, policy, promised)
+    molecules = ensembles.molecules(decided)
+    summary |= ensembles.counts(molecules, summary["n_conformers"])
     record = {"library": plan.library, "checkpoint": card["name"]}
     for verdict in ("accept", "recompute"):
         rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
         tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, record)
     tables.write(folder / "rejected.parquet", rejected.to_arrow(), tables.REJECTED, record)
+    tables.write(folder / "molecules.parquet", molecules.to_arrow(), tables.MOLECULES, record)
     sdf.write(decided.filter(pl.col("verdict") == "recompute"), folder / "recompute.sdf")
     tables.write_json(folder / "summary.json", summary)
     _remove_stale(plan, folder)

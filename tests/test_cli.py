@@ -31,8 +31,8 @@ COMMANDS = {
     "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",
-    "card": "Write the model card",
     "evaluate": "Compare a checkpoint",
+    "card": "Write the model card",
     "compare": "Set peers side by side",
 }
 HEAVY = ("torch", "rdkit", "aimnet", "umap", "matplotlib", "sklearn", "scipy")

@@ -247,6 +247,21 @@ def test_the_last_screening_is_compared_where_there_was_one(tmp_path):
     assert "Backbone fingerprint another 0123456789abcdef changed" in said
 
 
+def test_molecules_of_several_conformers_are_judged_as_molecules(tmp_path):
+    made = library(["CCO", "CC"])
+    first, inputs = report(made, tmp_path)
+    assert "Judged as molecules" not in first
+    path = inputs.triage / "summary.json"
+    counts = {
+        **{"n_molecules": 5, "n_molecules_several": 3},
+        **{"n_molecules_accept": 1, "n_molecules_recompute": 4},
+    }
+    tables.write_json(path, tables.read_json(path) | counts)
+    write_report(inputs, tmp_path / "report.html")
+    said = read((tmp_path / "report.html").read_text()).said
+    assert "are of 5 molecules, 3 of them with several. Judged as molecules, 1 are accepted" in said
+
+
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
     [(0, 10, "0.0 %"), (1, 3, "33.3 %"), (1, 10_000, "< 0.1 %"), (9999, 10_000, "> 99.9 %"),

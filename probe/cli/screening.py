@@ -194,6 +194,13 @@ def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
         f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
         f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
     )
+    if summary["n_molecules_several"]:
+        click.echo(
+            f"{summary['library']}: {summary['n_molecules']} molecules, "
+            f"{summary['n_molecules_several']} of several conformers = "
+            f"{summary['n_molecules_accept']} accepted + "
+            f"{summary['n_molecules_recompute']} to recompute"
+        )
     if summary["statement"]:
         click.echo(f"{summary['library']}: {summary['statement']}")
 

@@ -12,6 +12,7 @@ rule triage:
     output:
         accept="results/{library}/accept.parquet",
         recompute="results/{library}/recompute.parquet",
+        molecules="results/{library}/molecules.parquet",
         rejected="results/{library}/rejected.parquet",
         sdf="results/{library}/recompute.sdf",
         summary="results/{library}/summary.json",
