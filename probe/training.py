@@ -44,7 +44,7 @@ class Recipe:
     held_out: float = 0.15
     calibration: float = 0.1
     boundary_percentile: float = 50.0
-    learning_rate: float = 5e-4
+    learning_rate: float = 2e-4
     weight_decay: float = 1e-2
     dropout: float = 0.2
     batch_size: int = 32
