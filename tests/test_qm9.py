@@ -3,9 +3,9 @@
 import importlib
 import io
 import itertools
-import json
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import tiny_mace
 import torch
+import yaml
 from rdkit import Chem
 
 from probe import labels, tables
@@ -206,13 +207,6 @@ class TestTraining:
         assert np.abs(found.energy - examples.energy_ev).max() < 1
 
 
-def test_errors_are_stated_in_mev(script):
-    figures = script("members").errors(np.array([0.003, -0.004]))
-    assert figures["mae_mev"] == 3.5
-    assert figures["rmse_mev"] == pytest.approx(3.54)
-    assert json.dumps(figures)
-
-
 @pytest.fixture(scope="module")
 def experiment(script):
     return script("active_learning")
@@ -289,3 +283,30 @@ class TestActiveLearning:
     def test_another_protocol_needs_another_folder(self, experiment, sets, finished):
         with pytest.raises(ProbeError, match="of another protocol"):
             experiment.main(sets, finished)
+
+
+class TestMembers:
+    def test_errors_are_stated_in_mev(self, script):
+        figures = script("members").errors(np.array([0.003, -0.004]))
+        assert figures["mae_mev"] == 3.5
+        assert figures["rmse_mev"] == pytest.approx(3.54)
+
+    def test_members_are_trained_once_judged_and_listed_by_their_digest(
+        self, script, recipe, sets, tmp_path, monkeypatch, capsys
+    ):
+        members = script("members")
+        monkeypatch.setattr(members, "BACKBONES", tmp_path / "backbones")
+        monkeypatch.setattr(members, "MEMBERS", (0, 1))
+        monkeypatch.setattr(members, "Recipe", lambda: recipe)
+        members.main(sets, tmp_path / "states", "1")
+        assert capsys.readouterr().out == ""
+        first = tmp_path / "backbones/mace-qm9-small-1.model"
+        before = first.stat().st_mtime_ns
+        members.main(sets, tmp_path / "states")
+        assert first.stat().st_mtime_ns == before
+        listed = yaml.safe_load(capsys.readouterr().out)
+        assert list(listed) == ["mace-qm9-small", "mace-qm9-small-1"]
+        assert listed["mace-qm9-small-1"]["sha256"] == sha256(first.read_bytes()).hexdigest()
+        record = tables.read_json(tmp_path / "backbones/mace-qm9-small.json")
+        assert record["n_tested"] == len(labels.read(sets / "labelled.parquet"))
+        assert record["members"]["mace-qm9-small"]["mae_mev"] > 0

@@ -11,7 +11,6 @@ which they were trained on, and the entries of resources/backbones.yaml are prin
 
 import hashlib
 import sys
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from potential import Examples, Recipe, energies, train
 
 from probe import labels, tables
+from probe.backbones import mace
 from probe.errors import ProbeError
 
 FAMILY = "mace-qm9-small"
@@ -48,6 +48,7 @@ def examples(path: Path) -> Examples:
     return Examples(read.geometries, read.energy_ev)
 
 
+@mace._quiet()
 def make(member: int, sets: Path, states: Path) -> None:
     """Train ``member`` to the end and keep it among the backbones."""
     target = BACKBONES / f"{listed(member)}.model"
@@ -69,6 +70,7 @@ def errors(difference_ev: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
+@mace._quiet()
 def judged(tested: Examples) -> dict[str, Any]:
     """Digest and errors of every member, and errors of their mean."""
     found, members = [], {}
@@ -108,7 +110,6 @@ def main(sets: Path, states: Path, *members: str) -> None:
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
     torch.set_num_threads(1)
     try:
         main(*map(Path, sys.argv[1:3]), *sys.argv[3:])
