@@ -354,7 +354,7 @@ def real(calibration, calibration_samples):
     order = np.random.default_rng(0).permutation(np.unique(data.smiles))
     return [
         whole.take(np.flatnonzero(np.isin(data.smiles, order[start:stop])))
-        for start, stop in ((0, 250), (250, 320), (320, None))
+        for start, stop in ((0, 600), (600, 700), (700, None))
     ]
 
 
