@@ -22,6 +22,9 @@ MIN_DISTANCE = 0.5
 MAX_COORDINATE = 1e5
 """Å; farther out no molecule is meant."""
 
+MAX_ATOMS = 20_000
+"""More is no molecule of a library, and would take minutes only to be looked at."""
+
 MAX_PERCEIVED = 150
 """Atoms beyond which no bond orders are sought for a record that states no bonds."""
 
@@ -212,8 +215,7 @@ def _signed(charge: int | None) -> str:
 
 
 def _check_atoms(molecule: Chem.Mol) -> None:
-    if not molecule.GetNumAtoms():
-        raise Unusable("no atoms")
+    _check_size(molecule.GetNumAtoms())
     for atom in molecule.GetAtoms():
         place = f"atom {atom.GetIdx() + 1}"
         if atom.GetAtomicNum() == 0:
@@ -224,10 +226,16 @@ def _check_atoms(molecule: Chem.Mol) -> None:
         raise Unusable("a bond is a query, of no definite order")
 
 
+def _check_size(n_atoms: int) -> None:
+    if not n_atoms:
+        raise Unusable("no atoms")
+    if n_atoms > MAX_ATOMS:
+        raise Unusable(f"{n_atoms} atoms are more than the {MAX_ATOMS} that are read as a molecule")
+
+
 def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> None:
     """Refuse atoms and coordinates that no molecule has: [N] and [N, 3], Å."""
-    if not len(numbers):
-        raise Unusable("no atoms")
+    _check_size(len(numbers))
     strange = np.flatnonzero((numbers < 1) | (numbers > 118))
     if strange.size:
         first = strange[0]

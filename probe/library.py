@@ -7,7 +7,7 @@ import csv
 import difflib
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -115,15 +115,21 @@ def layout(
     columns = [name.casefold() for name in header.columns]
     if columns and smiles_column.casefold() not in columns:
         near = difflib.get_close_matches(smiles_column.casefold(), columns, n=1, cutoff=0.4)
-        hint = f", did you mean {header.columns[columns.index(near[0])]}?" if near else ""
+        hint = f", did you mean {tidy(header.columns[columns.index(near[0])])}?" if near else ""
         raise ProbeError(
             f"{path}: no column {smiles_column}{hint} (the header has "
-            f"{', '.join(header.columns)}); set ingest: smiles_column"
+            f"{_shown(header.columns)}); set ingest: smiles_column"
         )
     index = {name: position for position, name in reversed(list(enumerate(columns)))}
     named = index.get(name_column.casefold()) if name_column is not None else None
     smiles = index.get(smiles_column.casefold(), 0)
     return replace(known, header=header, smiles_index=smiles, name_index=named)
+
+
+def _shown(names: Sequence[str]) -> str:
+    """``names`` in a message, on one line, and not all of a great many."""
+    text = ", ".join(tidy(name) for name in names)
+    return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def read(raw: records.Raw, number: int, layout: Layout) -> Record | Reject:
