@@ -112,7 +112,7 @@ def test_each_reading_stands_on_one_line(opened):
 
 @at_every_width
 def test_the_map_names_the_molecule_under_the_pointer(opened, report):
-    left, top, p, name, _ = data_of(report.read_text())["points"][0]
+    left, top, p, name, _ = data_of(report.read_text())["umap"][0]
     frame = opened.locator("#map")
     frame.scroll_into_view_if_needed()
     box = frame.bounding_box()

@@ -94,7 +94,7 @@ def test_strangers_names_are_text(demo):
     assert "<img src=x" not in html
     assert ENDS_SCRIPT not in html
     assert HOSTILE in reader.said
-    names = [point[3] for point in data_of(html)["points"]]
+    names = [point[3] for point in data_of(html)["umap"]]
     assert HOSTILE in names
     assert ENDS_SCRIPT in names
     assert sum(tag == "script" for tag, _ in reader.tags) == 2
@@ -148,7 +148,7 @@ def test_a_small_calibration_set_is_called_small(demo):
 
 def test_twelve_worst_molecules_are_drawn(demo):
     html, _ = demo
-    part = html[html.index('id="worst"') : html.index('id="card"')]
+    part = html[html.index('id="worst"') : html.index('id="descriptors"')]
     assert part.count("<svg") == 12
 
 

@@ -1,15 +1,20 @@
 """How much of the library is accepted at every confidence, and what the held-out set says."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from probe.report import figures
+from probe.report import facts, figures
+from probe.report.material import Material
 from probe.report.screening import Floats, Rows, Screening
 
 GRID = np.linspace(0, 1, 101)
+NO_SCORES = "No curve: no conformer of this library was scored."
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,33 @@ class Curve:
     def fraction(self) -> Floats:
         """Accepted share of all conformers of the library."""
         return self.n_accepted / max(self.n_conformers, 1)
+
+
+def section(material: Material) -> dict[str, Any]:
+    """The coverage curve and the held-out reliability of the page, also written as a figure."""
+    screening = material.screening
+    bins = facts.held_out(screening.card).get("reliability", [])
+    if np.isnan(screening.p).all():
+        figures.save_empty(screening.inputs.figures, "coverage", NO_SCORES)
+        return {"svg": None, "empty": NO_SCORES, "reliability": _reliability(bins), "data": None}
+    p = by_confidence(screening)
+    found = curve(p, screening.listed.num_rows)
+    figures.save(_sheet(screening, found, bins), screening.inputs.figures, "coverage")
+    alone = figures.figure(4.6, 3.4, layout="constrained")
+    draw_curve(alone.subplots(), found, screening)
+    accepted = screening.p[screening.accepted]
+    alt = f"Accepted fraction over the confidence cutoff; {len(accepted):,} are accepted."
+    return {
+        "svg": figures.inline(alone, "coverage-curve", alt),
+        "reliability": _reliability(bins),
+        "n_overruled": screening.listed.num_rows - len(p),
+        "expected": float(accepted.mean()) if len(accepted) else None,
+        "data": {
+            "n": found.n_accepted.tolist(),
+            "expected": [None if math.isnan(share) else share for share in found.expected],
+            "total": found.n_conformers,
+        },
+    }
 
 
 def by_confidence(screening: Screening) -> Floats:
@@ -68,6 +100,25 @@ def _mark_cutoffs(axes: Axes, screening: Screening) -> str:
         return text
     axes.axvline(1 - recompute, color=figures.MUTED, lw=1, ls=":")
     return f"{text}, recompute up to {1 - recompute:.3g}"
+
+
+def _sheet(screening: Screening, found: Curve, bins: list[dict[str, Any]]) -> Figure:
+    sheet = figures.figure(9.2, 3.4, layout="constrained")
+    axes = sheet.subplots(1, 2 if bins else 1, squeeze=False)[0]
+    draw_curve(axes[0], found, screening)
+    if bins:
+        draw_reliability(axes[1], bins)
+    return sheet
+
+
+def _reliability(bins: list[dict[str, Any]]) -> Markup | None:
+    if not bins:
+        return None
+    drawn = figures.figure(4.6, 3.4, layout="constrained")
+    draw_reliability(drawn.subplots(), bins)
+    return figures.inline(
+        drawn, "reliability", "Observed frequency of unreliable over the predicted one."
+    )
 
 
 def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:

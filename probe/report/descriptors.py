@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,11 +14,13 @@ from scipy import stats
 
 from probe.molecules import of_smiles
 from probe.report import figures
+from probe.report.material import Material
 from probe.report.screening import Floats, Screening
 
 MOLECULE_LIMIT = 100_000
 """Enough for an interval of 0.006 on rho; RDKit takes about a millisecond a molecule."""
 MIN_MOLECULES = 10
+NO_MOLECULES = "No correlations: no scored conformer has a SMILES that RDKit reads."
 MIN_IN_BIN, MAX_BINS = 5, 10
 Z_95 = 1.959964
 
@@ -65,6 +68,26 @@ class Correlation:
     low: float = math.nan
     high: float = math.nan
     why_not: str = ""
+
+
+def section(material: Material) -> dict[str, Any]:
+    """The correlations and binned curves of the page, also written as figures."""
+    folder = material.screening.inputs.figures
+    found = describe(material.screening)
+    if not len(found.p):
+        figures.save_empty(folder, "descriptors", NO_MOLECULES)
+        return {"molecules": found, "empty": NO_MOLECULES}
+    rows = correlate(found)
+    figures.save(sheet(rows, found), folder, "descriptors")
+    alt = "Spearman correlation of each descriptor with p_unreliable; the values are in the table."
+    return {
+        "molecules": found,
+        "rows": rows,
+        "forest": figures.inline(forest(rows), "correlations", alt),
+        "curves": figures.inline(
+            curves(found), "binned", "Mean p_unreliable over bins of each descriptor."
+        ),
+    }
 
 
 def describe(screening: Screening) -> Molecules:

@@ -22,6 +22,10 @@ PCA_WIDTH = 50
 NEIGHBOURS = 15
 MIN_DIFFERENT = 10
 """Fewer different embeddings have no neighbourhoods that a map could show."""
+NO_MAP = (
+    "No map: it takes at least "
+    f"{MIN_DIFFERENT} different molecular embeddings to show neighbourhoods."
+)
 BATCH = 4096
 
 

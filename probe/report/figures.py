@@ -88,6 +88,13 @@ def save(drawn: Figure, folder: Path, name: str) -> None:
         tables.atomically(folder / f"{name}.{kind}", partial(_write, content=content))
 
 
+def save_empty(folder: Path, name: str, why: str) -> None:
+    """Write a figure that says ``why`` there is nothing to show."""
+    drawn = figure(6.4, 1.2)
+    drawn.text(0.5, 0.5, why, ha="center", va="center", wrap=True, color=MUTED)
+    save(drawn, folder, name)
+
+
 def inline(drawn: Figure, name: str, alt: str) -> Markup:
     """``drawn`` as an SVG element that takes its colours from the page and is read as ``alt``.
 

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from probe.report import figures
+from probe.report import embedding_map, figures
 from probe.report.composition import Element
+from probe.report.material import Material
 from probe.report.screening import Floats, Rows, Screening
 
 SCATTER_LIMIT = 20_000
@@ -32,6 +33,24 @@ def library_map(places: Floats, screening: Screening) -> Figure:
         _scatter(axes, places, screening)
     _scale(drawn, screening)
     return drawn
+
+
+def section(material: Material) -> dict[str, Any]:
+    """The panel of every element of the page, also written as one figure."""
+    places, elements, screening = material.places, material.elements, material.screening
+    if places is None or not elements:
+        figures.save_empty(screening.inputs.figures, "elements", embedding_map.NO_MAP)
+        return {"mapped": False, "elements": [(element, None) for element in elements]}
+    figures.save(element_sheet(places, elements, screening), screening.inputs.figures, "elements")
+    panels = [
+        figures.inline(
+            element_panel(places, element, screening),
+            f"element-{element.symbol}",
+            f"The map with the conformers that hold {element.symbol} highlighted.",
+        )
+        for element in elements
+    ]
+    return {"mapped": True, "elements": list(zip(elements, panels, strict=True))}
 
 
 def element_panel(places: Floats, element: Element, screening: Screening) -> Figure:

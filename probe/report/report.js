@@ -25,7 +25,7 @@
 
   function map() {
     const frame = document.getElementById("map");
-    if (!frame || !data.points.length) return;
+    if (!frame || !data.umap.length) return;
     const ring = frame.querySelector(".ring");
     const says = document.getElementById("map-says");
     const pick = (event) => {
@@ -34,7 +34,7 @@
       const y = event.clientY - box.top;
       let best = null;
       let nearest = 24 ** 2;
-      for (const point of data.points) {
+      for (const point of data.umap) {
         const away = (point[0] * box.width - x) ** 2 + (point[1] * box.height - y) ** 2;
         if (away < nearest) { nearest = away; best = point; }
       }

@@ -1,0 +1,92 @@
+"""The sections of the report, in the order in which a chemist decides.
+
+To add one: a template ``sections/<name>.html``, which finds what its function returned as
+``content``, and a line in ``SECTIONS``. A function that returns None leaves its section out; what
+it returns under ``data`` reaches the page's scripts as JSON, under the section's name.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from probe.report import coverage, descriptors, drawings, explorer, facts, map_figures
+from probe.report.material import Material
+
+REJECTS_IN_PAGE = 200
+
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its anchor, its word in the navigation, and what it is made by."""
+
+    name: str
+    link: str
+    make: Callable[[Material], Content | None]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A section with its content, as the page's template takes it."""
+
+    anchor: str
+    link: str
+    template: str
+    content: Content
+
+
+def filled(material: Material) -> Iterator[Filled]:
+    """The sections that the library gives something to say in, in their order."""
+    for section in SECTIONS:
+        content = section.make(material)
+        if content is not None:
+            template = f"sections/{section.name}.html"
+            yield Filled(section.name, section.link, template, content)
+
+
+def _counts(material: Material) -> Content:
+    screening = material.screening
+    return {
+        "rejected": screening.rejected.slice(0, REJECTS_IN_PAGE).to_pylist(),
+        "meaning": facts.REASONS,
+        "outside": facts.outside(screening, material.elements),
+    }
+
+
+def _worst(material: Material) -> Content:
+    return {"drawings": drawings.worst(material.screening)}
+
+
+def _card(material: Material) -> Content:
+    card = material.screening.card
+    return {
+        "metrics": facts.metrics(card),
+        "model_card": facts.model_card(material.screening),
+        "small_set": facts.small_set(card),
+        "standard_error": facts.standard_error(card),
+    }
+
+
+def _changes(material: Material) -> Content | None:
+    if material.screening.previous is None:
+        return None
+    return {"compared": facts.compared(material.screening)}
+
+
+SECTIONS = (
+    # what came in
+    Section("counts", "Counts", _counts),
+    # how much can be accepted
+    Section("coverage", "Coverage", coverage.section),
+    # where it fails
+    Section("umap", "Map", explorer.section),
+    Section("elements", "Elements", map_figures.section),
+    # why
+    Section("worst", "Worst molecules", _worst),
+    # what goes with it
+    Section("descriptors", "Descriptors", descriptors.section),
+    # how far to trust it, and what it was made with
+    Section("card", "Model card", _card),
+    Section("changes", "Changes", _changes),
+)
