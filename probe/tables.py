@@ -93,6 +93,12 @@ TRIAGED = pa.schema(
 )
 """accept.parquet and recompute.parquet: every conformer is a row of exactly one of them."""
 
+MAP = pa.schema([("conformer_id", _string), ("x", _f64), ("y", _f64)])
+"""map.parquet: where the report's map shows each listed conformer; null where it does not."""
+
+SELECTED = pa.schema([*TRIAGED, *(field for field in MAP if field.name != "conformer_id")])
+"""What `probe select` writes."""
+
 MOLECULES = pa.schema(
     [
         ("molecule_id", _string),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from report_library import library, refused
 
+from probe import tables
 from probe.report import composition, embedding_map, figures, map_figures, screening
 
 
@@ -111,3 +112,20 @@ def test_every_element_has_its_panel(tmp_path):
         sheet = map_figures.element_sheet(places_of(loaded), elements, loaded)
     titles = [axes.get_title(loc="left") for axes in sheet.axes if axes.get_title(loc="left")]
     assert [title.split(":")[0] for title in titles] == [e.symbol for e in elements]
+
+
+def test_every_listed_conformer_is_written_with_its_place(tmp_path):
+    loaded = screening.load(library().write(tmp_path))
+    places = embedding_map.locate(loaded)
+    embedding_map.save(places, loaded)
+    found = tables.frame(loaded.inputs.triage / "map.parquet", tables.MAP)
+    assert found["conformer_id"].to_list() == loaded.listed["conformer_id"].to_pylist()
+    np.testing.assert_array_equal(found.select("x", "y").fill_null(np.nan).to_numpy(), places)
+    assert found["x"].null_count() == 1  # the refused one
+
+
+def test_without_a_map_every_place_is_null(tmp_path):
+    loaded = screening.load(library(["C", "CC"]).write(tmp_path))
+    embedding_map.save(None, loaded)
+    found = tables.frame(loaded.inputs.triage / "map.parquet", tables.MAP)
+    assert found["x"].to_list() == found["y"].to_list() == [None, None]

@@ -8,6 +8,7 @@ import click
 from probe import __version__
 from probe.cli import checkpoints, screening
 from probe.cli.common import Commands
+from probe.cli.select import select
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -25,6 +26,7 @@ def main() -> None:
 for _command in (
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
     *(screening.score, screening.triage, screening.report, screening.agree),
+    select,
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
 ):

@@ -27,6 +27,7 @@ NO_MAP = (
     f"{MIN_DIFFERENT} different molecular embeddings to show neighbourhoods."
 )
 BATCH = 4096
+MAP_FILE = "map.parquet"
 
 
 def locate(screening: Screening) -> Floats | None:
@@ -49,6 +50,16 @@ def locate(screening: Screening) -> Floats | None:
     if np.count_nonzero(~np.isnan(screening.p)) > len(chosen):
         _transform_rest(screening, pca, umap, places)
     return places
+
+
+def save(places: Floats | None, screening: Screening) -> None:
+    """Write ``places`` [conformers, 2] beside the lists, a row a listed conformer."""
+    ids = screening.listed["conformer_id"]
+    found = np.full((len(ids), 2), np.nan) if places is None else places
+    x, y = (pa.array(column, pa.float64(), from_pandas=True) for column in found.T)
+    table = pa.table({"conformer_id": ids, "x": x, "y": y})
+    origin = {"library": screening.inputs.library, "seed": screening.inputs.seed}
+    tables.write(screening.inputs.triage / MAP_FILE, table, tables.MAP, origin)
 
 
 def stratified(p: Floats, n_points: int, seed: int) -> Rows:

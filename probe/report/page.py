@@ -27,7 +27,9 @@ def write_report(inputs: Inputs, out: Path) -> None:
     screening = load(inputs)
     elements = composition.elements(screening)
     with figures.style():
-        material = Material(screening, elements, embedding_map.locate(screening))
+        places = embedding_map.locate(screening)
+        embedding_map.save(places, screening)
+        material = Material(screening, elements, places)
         sections = list(contents.filled(material))
     page = _render(material, sections)
     tables.atomically(out, lambda handle: handle.write(page.encode()))

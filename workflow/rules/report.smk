@@ -15,6 +15,7 @@ rule report:
             caption="../report/report.rst",
             category="{library}",
         ),
+        map="results/{library}/map.parquet",
         coverage=report(
             "results/{library}/figures/coverage.svg",
             caption="../report/coverage.rst",
