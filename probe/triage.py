@@ -95,21 +95,26 @@ def at_tolerance(scores: pl.DataFrame, card: Mapping[str, Any], policy: Policy) 
 
 
 def promise(held_out: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> Promise:
-    """The cutoff that keeps the policy's promise on ``held_out`` molecules, one conformer each.
-
-    Those that another rule than PROBE's would send to recompute are left out, as in a library.
-    """
-    drawn = at_tolerance(risk.one_a_molecule(held_out), card, policy)
-    rows = decide(drawn.with_columns(refusal=pl.lit(None, pl.String)), card, policy)
-    asked = rows.filter(pl.col("kind").is_in(["reliable", *BY_PROBE]))
+    """The cutoff that keeps the policy's promise on ``held_out`` molecules, one conformer each."""
+    rows = asked(risk.one_a_molecule(held_out), card, policy)
     tolerance = policy.tolerance_kcal or card["boundary_kcal"]
-    unreliable = asked["error_kcal"].abs() > tolerance
+    unreliable = rows["error_kcal"].abs() > tolerance
     return risk.promise(
-        asked["p_unreliable"].to_numpy(),
+        rows["p_unreliable"].to_numpy(),
         unreliable.to_numpy(),
         policy.max_unreliable,
         policy.confidence,
     )
+
+
+def asked(held_out: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl.DataFrame:
+    """Those of ``held_out`` that PROBE is asked about, with p_unreliable at the tolerance.
+
+    Those that another rule than PROBE's would send to recompute are left out, as in a library.
+    """
+    known = at_tolerance(held_out, card, policy)
+    rows = decide(known.with_columns(refusal=pl.lit(None, pl.String)), card, policy)
+    return rows.filter(pl.col("kind").is_in(["reliable", "beyond budget", *BY_PROBE]))
 
 
 def decide(
