@@ -8,9 +8,11 @@ several molecules.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 from ase.formula import Formula
+from numpy.typing import NDArray
 
 from probe import tables
 from probe.errors import ProbeError
@@ -25,7 +27,12 @@ KEY = ["molecule_id", "formula", "charge", "multiplicity"]
 
 
 def molecules(decided: pl.DataFrame) -> pl.DataFrame:
-    """A row of ``tables.MOLECULES`` for each molecule of ``decided``, in order of appearance.
+    """A row of ``tables.MOLECULES`` for each molecule of ``decided``, in order of appearance."""
+    return ranked(decided.with_row_index("rank")).drop("rank")
+
+
+def ranked(decided: pl.DataFrame) -> pl.DataFrame:
+    """``molecules``, each with the least ``rank`` among its conformers in ``decided``.
 
     ``decided`` is from ``triage.decide``. Populations are those of the given geometries by the
     backbone's energies at 298.15 K. A molecule is accepted if its conformer of lowest energy is, if
@@ -46,6 +53,7 @@ def molecules(decided: pl.DataFrame) -> pl.DataFrame:
         .with_columns(p_unreliable=p.fill_nan(None), formula=_formulas(decided["numbers"]))
         .group_by(KEY, maintain_order=True)
         .agg(
+            rank=pl.col("rank").min(),
             n_conformers=pl.len(),
             n_accept=(~sent).sum(),
             n_recompute=sent.sum(),
@@ -63,11 +71,19 @@ def molecules(decided: pl.DataFrame) -> pl.DataFrame:
     blank = [pl.when(~unknown).then(name).alias(name) for name in ("conformer_id", "smiles")]
     absent = [pl.col(name).fill_nan(None) for name in ("p_boltzmann", "population_recompute")]
     judged = found.with_columns(**_judged()).with_columns(blank + absent)
-    return judged.select(tables.MOLECULES.names)
+    return judged.select(*tables.MOLECULES.names, "rank")
+
+
+def bucket(decided: pl.DataFrame, n: int) -> NDArray[np.uint64]:
+    """One of ``n`` numbers for each conformer, the same for all of a molecule."""
+    alike = decided.select("molecule_id", "n_atoms", "charge", "multiplicity")
+    return alike.hash_rows().to_numpy() % np.uint64(n)
 
 
 def counts(found: pl.DataFrame, n_conformers: int) -> dict[str, Any]:
     """How many ``molecules`` there are, have several conformers, are accepted and are not.
+
+    ``found`` needs no other columns than n_conformers and verdict.
 
     Raises:
         ProbeError: a conformer of the ``n_conformers`` is in none of them, or in two.

@@ -1,9 +1,10 @@
 """Conformers as an SD file, for the programs that read one."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from rdkit import Chem
 from probe import tables
 from probe.library import tidy
 from probe.molecules import from_geometry, in_geometry_order
+from probe.streams import Write
 
 PROPERTIES = (
     "conformer_id",
@@ -25,22 +27,32 @@ PROPERTIES = (
 
 
 def write(rows: pl.DataFrame, path: Path) -> None:
-    """Write ``rows`` (numbers, positions, molecule_id and ``PROPERTIES``) to ``path``, in order.
+    """Write ``rows`` to ``path`` as ``writing`` does."""
+    with writing(path) as write_rows:
+        write_rows(rows)
 
+
+@contextmanager
+def writing(path: Path) -> Iterator[Write]:
+    """What appends rows to ``path``, which appears when the block ends without an error.
+
+    Rows hold numbers, positions, molecule_id and ``PROPERTIES``, and are written in order.
     Coordinates are the conformer's. Bonds come from the SMILES, or from the distances where
     there is none, if valences allow what they say; an absent p_unreliable is left out. No text
     can end a record or start a property: it comes on one line, ``$$$$`` in it broken up.
     """
-
-    def fill(handle: IO[bytes]) -> None:
+    with tables.replacing(path) as handle:
         text = io.TextIOWrapper(handle, encoding="utf-8", newline="\n")
-        with Chem.SDWriter(text) as writer:
-            for row in rows.iter_rows(named=True):
-                writer.write(_molecule(row))
-        text.flush()
-        text.detach()
+        try:
+            with Chem.SDWriter(text) as writer:
 
-    tables.atomically(path, fill)
+                def write_rows(rows: pl.DataFrame) -> None:
+                    for row in rows.iter_rows(named=True):
+                        writer.write(_molecule(row))
+
+                yield write_rows
+        finally:
+            text.detach()
 
 
 def _molecule(row: Mapping[str, Any]) -> Chem.Mol:

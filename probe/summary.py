@@ -1,6 +1,6 @@
 """What became of a library in numbers: counts that add up, and what the policy came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -22,12 +22,44 @@ BY_PROBE = ("unreliable", "between", "budget", "no promise")
 """The kinds of reasons to recompute that are PROBE's; for any other it is not asked."""
 
 
+_NONE = pl.DataFrame(
+    schema={
+        **{"verdict": pl.String, "kind": pl.String},
+        **dict.fromkeys(("beyond_size", "beyond_latent", "outside", "n"), pl.Int64),
+        **{"core_hours": pl.Float64, "n_unknown": pl.Int64, "max_p": pl.Float64},
+    }
+)
+"""The tally of no conformer."""
+
+
+def tally(decided: pl.DataFrame) -> pl.DataFrame:
+    """What the summary needs of conformers from ``triage.decide``: a row a verdict and kind."""
+    hours = pl.col("dft_core_hours")
+    counts = [
+        pl.col(name).sum().cast(pl.Int64) for name in ("beyond_size", "beyond_latent", "outside")
+    ]
+    return decided.group_by("verdict", "kind").agg(
+        *counts,
+        n=pl.len().cast(pl.Int64),
+        core_hours=hours.sum(),
+        n_unknown=hours.null_count().cast(pl.Int64),
+        max_p=pl.col("p_unreliable").max(),
+    )
+
+
+def total(tallies: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """The tally of all conformers, from those of its parts."""
+    summed = pl.exclude("verdict", "kind", "max_p").sum()
+    parts = pl.concat([_NONE, *tallies])
+    return parts.group_by("verdict", "kind").agg(summed, pl.col("max_p").max())
+
+
 def summarise(
-    plan: Plan, folder: Path, decided: pl.DataFrame, rejected: pl.DataFrame, card: Mapping[str, Any]
+    plan: Plan, folder: Path, tallied: pl.DataFrame, n_rejected: int, card: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Counts of the library in ``folder`` and what it was screened with.
 
-    ``decided`` is from ``triage.decide``. Ingested conformers are counted from the shards.
+    ``tallied`` is from ``tally`` or ``total``. Ingested conformers are counted from the shards.
 
     Raises:
         ProbeError: a record or a conformer is nowhere, or twice.
@@ -40,10 +72,10 @@ def summarise(
         "library": plan.library,
         "n_records": plan.n_records,
         "n_ingested": n_ingested,
-        "n_rejected": rejected.height,
+        "n_rejected": n_rejected,
         "n_conformers": n_conformers,
         "n_duplicates": n_ingested - n_conformers,
-        **_counts(decided),
+        **_counts(tallied),
         "backbone": card["backbone"],
         "checkpoint": card["name"],
         "fingerprint": card["fingerprint"],
@@ -57,7 +89,7 @@ def summarise(
 
 
 def outcome(
-    decided: pl.DataFrame, card: Mapping[str, Any], policy: Policy, promised: Promise | None
+    tallied: pl.DataFrame, card: Mapping[str, Any], policy: Policy, promised: Promise | None
 ) -> dict[str, Any]:
     """What ``policy`` came to: its settings, where the lists part, and what can be said of them.
 
@@ -66,19 +98,20 @@ def outcome(
     and no budget was spent.
     """
     tolerance = policy.tolerance_kcal or float(card["boundary_kcal"])
-    accepted, sent = (decided.filter(verdict=verdict) for verdict in ("accept", "recompute"))
+    accepted, sent = (tallied.filter(verdict=verdict) for verdict in ("accept", "recompute"))
     demanded = sent.filter(~pl.col("kind").is_in(BY_PROBE))
-    n_outside = int(decided["outside"].sum())
+    n_outside, n_accepted = int(tallied["outside"].sum()), int(accepted["n"].sum())
     hours = {
-        "recompute": float(sent["dft_core_hours"].sum()),
-        "by_other_rules": float(demanded["dft_core_hours"].sum()),
+        "recompute": float(sent["core_hours"].sum()),
+        "by_other_rules": float(demanded["core_hours"].sum()),
     }
     statement = None
     if promised is not None:
-        share = n_outside / max(decided.height, 1)
+        share = n_outside / max(int(tallied["n"].sum()), 1)
         statement = _promise_in_words(promised, tolerance, share)
     elif policy.budget_core_hours is not None:
-        numbers = (demanded.height, sent.height - demanded.height, accepted.height)
+        n_demanded = int(demanded["n"].sum())
+        numbers = (n_demanded, int(sent["n"].sum()) - n_demanded, n_accepted)
         statement = _budget_in_words(policy.budget_core_hours, hours, *numbers)
     return {
         "policy": policy.policy,
@@ -89,21 +122,19 @@ def outcome(
         "statement": statement,
         "n_outside": n_outside,
         "n_accept_outside": int(accepted["outside"].sum()),
-        "dft_core_hours": hours | {"n_unknown": sent["dft_core_hours"].null_count()},
+        "dft_core_hours": hours | {"n_unknown": int(sent["n_unknown"].sum())},
     }
 
 
-def _counts(decided: pl.DataFrame) -> dict[str, Any]:
-    verdicts, kinds = decided["verdict"].to_list(), decided["kind"].to_list()
-    sent = decided.filter(verdict="recompute")
-    reasons = sent.group_by("kind").len().sort("len", "kind", descending=[True, False])
+def _counts(tallied: pl.DataFrame) -> dict[str, Any]:
+    sent = tallied.filter(verdict="recompute").sort("n", "kind", descending=[True, False])
     return {
-        "n_accept": verdicts.count("accept"),
-        "n_recompute": verdicts.count("recompute"),
-        "n_refused": kinds.count("backbone"),
-        "n_beyond_size": int(decided["beyond_size"].sum()),
-        "n_beyond_latent": int(decided["beyond_latent"].sum()),
-        "reasons": dict(reasons.iter_rows()),
+        "n_accept": int(tallied.filter(verdict="accept")["n"].sum()),
+        "n_recompute": int(sent["n"].sum()),
+        "n_refused": int(tallied.filter(kind="backbone")["n"].sum()),
+        "n_beyond_size": int(tallied["beyond_size"].sum()),
+        "n_beyond_latent": int(tallied["beyond_latent"].sum()),
+        "reasons": dict(sent.select("kind", "n").iter_rows()),
     }
 
 
@@ -118,7 +149,8 @@ def _accept_up_to(policy: Policy, promised: Promise | None, accepted: pl.DataFra
     if promised is not None:
         return promised.cutoff
     if policy.policy == "budget":
-        return accepted["p_unreliable"].to_numpy().max().item() if accepted.height else None
+        largest: float | None = accepted["max_p"].max()  # type: ignore[assignment]
+        return largest
     sure = 1 - policy.accept_confidence
     return max(sure, policy.recompute_confidence) if policy.between == "accept" else sure
 

@@ -7,7 +7,8 @@ energies in eV, coordinates in Å, charges in elementary charges.
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -272,11 +273,7 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     """
     names = list(columns or schema.names)
     file = open_parquet(path)
-    missing = sorted(set(names) - set(file.schema_arrow.names))
-    if missing:
-        raise ProbeError(
-            f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(names)}"
-        )
+    require_columns(path, file.schema_arrow, names)
     try:
         table = file.read(columns=names).select(names)
         return table.cast(pa.schema([schema.field(name) for name in names]))
@@ -287,6 +284,14 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
 def frame(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """``read`` as a polars frame."""
     return pl.DataFrame(read(path, schema, columns))
+
+
+def require_columns(path: Path, found: pa.Schema, names: Sequence[str]) -> None:
+    """Raise ProbeError unless the table ``found`` in ``path`` has all columns ``names``."""
+    if missing := sorted(set(names) - set(found.names)):
+        raise ProbeError(
+            f"{path}: no column {', '.join(missing)}; expected a table with {', '.join(names)}"
+        )
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
@@ -334,7 +339,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def atomically(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Let ``fill`` write to a temporary file beside ``path``, sync it, and rename it into place.
+    """Let ``fill`` write what ``replacing`` gives."""
+    with replacing(path) as handle:
+        fill(handle)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside ``path``; after the block it is synced and renamed into place.
 
     Whoever reads ``path`` sees the old content or the new, never a part of it.
     """
@@ -343,7 +355,7 @@ def atomically(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as handle:
-            fill(handle)
+            yield handle
             handle.flush()
             os.fsync(handle.fileno())
         temporary.chmod(0o666 & ~_umask())

@@ -1,6 +1,6 @@
 """Triage: every conformer of a library into exactly one list, accept or recompute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +8,22 @@ import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
-from probe import cost, ensembles, risk, sdf, tables
+from probe import cost, lists, risk, spill, streams, tables
 from probe import plan as planning
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
-from probe.ingest import merge_duplicates
 from probe.policy import Policy
 from probe.risk import Promise
-from probe.summary import BY_PROBE, outcome, summarise
+from probe.summary import BY_PROBE, outcome, summarise, total
 
 ROUNDING = 1e-12
 """A p_unreliable this near to a cutoff is on it: in binary, 1 - 0.66 is not 0.34."""
+
+BY_BUDGET = ("budget", "beyond budget")
+"""The kinds of reasons of what a budget decides about."""
+
+BEYOND_P = 2.0
+"""Any p_unreliable beyond this, an infinite one, is ordered as if it were this."""
 
 Rule = tuple[pl.Expr, pl.Expr, str, pl.Expr]
 """Where it holds, and the verdict, kind and reason that it then gives."""
@@ -41,27 +46,25 @@ def triage_library(
             tolerance; nothing has been written then.
     """
     plan = planning.load(folder / "plan.json")
-    conformers = _conformers(plan.files(folder / "conformers"))
-    scores = at_tolerance(_scores(plan.files(folder / "scores"), policy), card, policy)
-    scored = conformers.join(scores, on="conformer_id", maintain_order="left")
     promised = None
     if policy.policy == "risk":
         promised = promise(tables.frame(held_out, tables.HELD_OUT), card, policy)
-    decided = decide(scored, card, policy, promised)
-    rejected = pl.concat(
-        [tables.frame(path, tables.REJECTED) for path in plan.files(folder / "rejects")]
-    )
-    summary = summarise(plan, folder, decided, rejected, card)
-    summary |= outcome(decided, card, policy, promised)
-    molecules = ensembles.molecules(decided)
-    summary |= ensembles.counts(molecules, summary["n_conformers"])
     record = {"library": plan.library, "checkpoint": card["name"]}
-    for verdict in ("accept", "recompute"):
-        rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
-        tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, record)
-    tables.write(folder / "rejected.parquet", rejected.to_arrow(), tables.REJECTED, record)
-    tables.write(folder / "molecules.parquet", molecules.to_arrow(), tables.MOLECULES, record)
-    sdf.write(decided.filter(pl.col("verdict") == "recompute"), folder / "recompute.sdf")
+    with spill.scratch(folder) as place:
+        worst_first, spent = _worst_first(plan, folder, card, policy, place)
+        rejects = plan.files(folder / "rejects"), folder / "rejected.parquet", record
+        with (
+            lists.writing(folder, place, record, worst_first.n) as written,
+            lists.rejected(*rejects) as n_rejected,
+        ):
+            for rows in worst_first.merged():
+                decided = decide(rows, card, policy, promised, spent)
+                spent += _hours(decided, pl.col("kind").is_in(BY_BUDGET))
+                written.add(decided)
+            tallied = total(written.tallies)
+            summary = summarise(plan, folder, tallied, n_rejected, card)
+            summary |= outcome(tallied, card, policy, promised)
+            summary |= written.molecules(summary["n_conformers"])
     tables.write_json(folder / "summary.json", summary)
     _remove_stale(plan, folder)
     return summary
@@ -118,14 +121,20 @@ def asked(held_out: pl.DataFrame, card: Mapping[str, Any], policy: Policy) -> pl
 
 
 def decide(
-    scored: pl.DataFrame, card: Mapping[str, Any], policy: Policy, promised: Promise | None = None
+    scored: pl.DataFrame,
+    card: Mapping[str, Any],
+    policy: Policy,
+    promised: Promise | None = None,
+    spent: float | None = None,
 ) -> pl.DataFrame:
     """``scored`` (conformers with scores) with verdict, kind, reason and flags; worst first.
 
     The first rule that holds decides: the backbone's refusal, an element with too few
     calibration molecules, what lies beyond the calibration domain where the policy sends that
     to recompute, and then PROBE: by ``promised`` where that is given, otherwise by the policy's
-    budget or cutoffs. What PROBE gave no number is never accepted.
+    budget or cutoffs. What PROBE gave no number is never accepted. Where ``scored`` is a part of a
+    library, ``spent`` are the core-hours of the budget that all that other rules demand and what
+    comes before it take; by default it is all.
     """
     rare = _rare_in(scored["numbers"], rare_elements(card, policy.min_element_molecules), policy)
     costly = scored.with_columns(rare=rare, dft_core_hours=cost.core_hours(scored["numbers"]))
@@ -138,7 +147,7 @@ def decide(
     if promised is not None:
         rules = others + _by_promise(promised)
     elif policy.budget_core_hours is not None:
-        rules = others + _by_budget(policy.budget_core_hours, overruled)
+        rules = others + _by_budget(policy.budget_core_hours, overruled, spent)
     else:
         rules = others + _by_cutoffs(policy)
     known = pl.col("refusal").is_null()
@@ -214,10 +223,10 @@ def _by_promise(promised: Promise) -> list[Rule]:
     ]
 
 
-def _by_budget(core_hours: float, overruled: pl.Expr) -> list[Rule]:
+def _by_budget(core_hours: float, overruled: pl.Expr, spent: float | None) -> list[Rule]:
     """First what other rules demand, then the worst, in the frame's order, until it is spent."""
     p, hours = pl.col("p_unreliable"), pl.col("dft_core_hours").fill_null(0.0)
-    demanded = pl.when(overruled).then(hours).otherwise(0.0).sum()
+    demanded = pl.when(overruled).then(hours).otherwise(0.0).sum() if spent is None else spent
     chosen = pl.when(overruled).then(0.0).otherwise(hours).cum_sum()
     budget = f"the budget of {core_hours:g} core-hours"
     return [
@@ -271,19 +280,77 @@ def _rare_in(numbers: pl.Series, rare: Mapping[int, int], policy: Policy) -> pl.
     return numbers.to_frame("numbers").with_columns(rare=in_words)["rare"]
 
 
-def _conformers(paths: Sequence[Path]) -> pl.DataFrame:
-    return merge_duplicates(pl.concat([tables.frame(path, tables.CONFORMERS) for path in paths]))
+def _worst_first(
+    plan: planning.Plan, folder: Path, card: Mapping[str, Any], policy: Policy, place: Path
+) -> tuple[spill.Runs, float]:
+    """Every conformer with its score, by falling p_unreliable, those without one first.
+
+    Also the core-hours that other rules than the budget demand, 0 where there is no budget.
+    """
+    runs, demanded = spill.Runs(place / "scored.arrow"), 0.0
+    for rows in _scored(plan, folder, card, policy):
+        p = (-rows["p_unreliable"].to_numpy()).clip(*(-BEYOND_P, BEYOND_P))
+        unknown = np.where(rows["p_unreliable"].is_null(), -2 * BEYOND_P, -1.5 * BEYOND_P)
+        runs.add(rows, np.where(np.isnan(p), unknown, p))
+        if policy.budget_core_hours is not None:
+            decided = decide(rows, card, policy, spent=0.0)
+            demanded += _hours(decided, ~pl.col("kind").is_in(BY_BUDGET))
+    return runs, demanded
 
 
-def _scores(paths: Sequence[Path], policy: Policy) -> pl.DataFrame:
+def _hours(decided: pl.DataFrame, where: pl.Expr) -> float:
+    return float(decided.filter(where)["dft_core_hours"].sum())
+
+
+def _scored(
+    plan: planning.Plan, folder: Path, card: Mapping[str, Any], policy: Policy
+) -> Iterator[pl.DataFrame]:
+    """Conformers with their scores, some at a time; of repeated ones the first, with all sources.
+
+    A conformer without a score is left out: the counts then tell.
+    """
+    paths = plan.files(folder / "conformers")
+    first, repeats = _repeats(paths)
+    start = 0
+    for path, scores in zip(paths, plan.files(folder / "scores"), strict=True):
+        answers = at_tolerance(_scores(scores, policy), card, policy)
+        for rows in streams.batches(path, tables.CONFORMERS):
+            stop = start + rows.height
+            kept = rows.filter(first[start:stop]).join(
+                repeats, on="conformer_id", how="left", maintain_order="left"
+            )
+            sources = pl.concat_str("source", "repeats", separator="; ", ignore_nulls=True)
+            named = kept.with_columns(source=sources).drop("repeats")
+            yield named.join(answers, on="conformer_id", maintain_order="left")
+            start = stop
+
+
+def _repeats(paths: Sequence[Path]) -> tuple[pl.Series, pl.DataFrame]:
+    """Whether each row of ``paths`` is the first of its conformer, and the sources of the others.
+
+    These are joined by "; ", a row a conformer.
+    """
+    columns = ["conformer_id"]
+    ids = pl.concat(tables.frame(path, tables.CONFORMERS, columns) for path in paths).to_series()
+    first = ids.is_first_distinct()
+    found = [pl.DataFrame(schema={"conformer_id": pl.String, "source": pl.String})]
+    start = 0
+    for path in paths if not first.all() else ():
+        rows = tables.frame(path, tables.CONFORMERS, ["conformer_id", "source"])
+        found.append(rows.filter(~first[start : start + rows.height]))
+        start += rows.height
+    repeats = pl.concat(found).group_by("conformer_id", maintain_order=True)
+    return first, repeats.agg(repeats=pl.col("source").str.join("; "))
+
+
+def _scores(path: Path, policy: Policy) -> pl.DataFrame:
     columns = ["conformer_id", "energy_ev", "p_unreliable", "latent_distance", "refusal"]
     if policy.tolerance_kcal is not None:
         columns += ["location_kcal", "scale_kcal"]
-        for path in paths:
-            if "location_kcal" not in tables.open_parquet(path).schema_arrow.names:
-                raise ProbeError(
-                    f"{path}: of an older version, for one boundary; score the library again "
-                    "(`snakemake --forcerun score`), or leave tolerance_kcal out"
-                )
-    frames = [tables.frame(path, tables.SCORES, columns) for path in paths]
-    return pl.concat(frames).unique("conformer_id", keep="first", maintain_order=True)
+        if "location_kcal" not in tables.open_parquet(path).schema_arrow.names:
+            raise ProbeError(
+                f"{path}: of an older version, for one boundary; score the library again "
+                "(`snakemake --forcerun score`), or leave tolerance_kcal out"
+            )
+    found = tables.frame(path, tables.SCORES, columns)
+    return found.unique("conformer_id", keep="first", maintain_order=True)

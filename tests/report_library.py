@@ -18,7 +18,7 @@ from probe.metrics import evaluate
 from probe.policy import Policy
 from probe.report.page import Inputs
 from probe.risk import Promise
-from probe.summary import outcome
+from probe.summary import outcome, tally
 from probe.triage import decide
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -89,7 +89,7 @@ class Library:
         for verdict in ("accept", "recompute"):
             rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
             tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, {})
-        found = outcome(decided, self.card, policy, promised)
+        found = outcome(tally(decided), self.card, policy, promised)
         tables.write_json(folder / "summary.json", self._counts(decided) | found)
 
     def _counts(self, decided: pl.DataFrame) -> dict[str, Any]:
