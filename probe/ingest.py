@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from probe import library, records, tables
+from probe import library, records, spill, streams, tables
 from probe import plan as planning
 from probe.conformers import Options, Row, conformer
 from probe.errors import ProbeError
@@ -21,6 +21,9 @@ from probe.library import Layout, Reject
 
 PROGRESS_SECONDS = 10.0
 """Between two lines of progress."""
+
+HELD = 1024
+"""Rows in memory."""
 
 CHUNK = 16
 """Records that a worker process is handed at once."""
@@ -54,27 +57,85 @@ def ingest_shard(
     sources = [part.source for part in parts]
     planning.check(sources)
     count = plan.shards[shard].count
-    rows: list[Row] = []
     rejects: list[Reject] = []
     results = _converted(_raws(parts, options), options, jobs)
-    for result in _reported(results, f"{plan.library} shard {shard}", count):
-        if isinstance(result, Reject):
-            rejects.append(result)
-        else:
-            rows.append(result)
-    planning.check(sources)
-    table = _distinct(rows)
-    counts = {
-        "n_records": count,
-        "n_ingested": len(rows),
-        "n_rejected": len(rejects),
-        "n_conformers": table.num_rows,
-    }
-    _check_counts(plan, shard, counts)
-    origin = {"library": plan.library, "shard": shard, "options": asdict(options)}
-    tables.write(rejected, [_reject_row(r) for r in rejects], tables.REJECTED, {**counts, **origin})
-    tables.write(conformers, table, tables.CONFORMERS, {**counts, **origin})
-    return len(rows), len(rejects)
+    with spill.scratch(conformers) as place:
+        held = _Held(spill.Spill(place / "rows.arrow"))
+        for result in _reported(results, f"{plan.library} shard {shard}", count):
+            if isinstance(result, Reject):
+                rejects.append(result)
+            else:
+                held.add(result)
+        planning.check(sources)
+        counts = {
+            "n_records": count,
+            "n_ingested": held.n,
+            "n_rejected": len(rejects),
+            "n_conformers": held.n_different,
+        }
+        _check_counts(plan, shard, counts)
+        origin = {**counts, "library": plan.library, "shard": shard, "options": asdict(options)}
+        tables.write(rejected, [_reject_row(r) for r in rejects], tables.REJECTED, origin)
+        with streams.writing(conformers, tables.CONFORMERS, origin) as write:
+            for table in held.distinct():
+                write(table)
+    return held.n, len(rejects)
+
+
+class _Held:
+    """The rows of a shard, few of them in memory, until it is known which are repeated."""
+
+    def __init__(self, rows: spill.Spill) -> None:
+        self._spill = rows
+        self._new: list[Row] = []
+        self._batches: list[range] = []
+        self._named: list[pl.DataFrame] = []
+
+    def add(self, row: Row) -> None:
+        """Take in ``row``."""
+        self._new.append(row)
+        if len(self._new) == HELD:
+            self._put_down()
+
+    @property
+    def n(self) -> int:
+        """Rows taken in."""
+        return sum(frame.height for frame in self._named) + len(self._new)
+
+    @property
+    def n_different(self) -> int:
+        """Different conformers among them."""
+        self._put_down()
+        return sum(int(frame["first"].sum()) for frame in self._marked())
+
+    def distinct(self) -> Iterator[pl.DataFrame]:
+        """The rows as ``merge_duplicates`` would have them."""
+        self._put_down()
+        for batches, marks in zip(self._batches, self._marked(), strict=True):
+            table = pl.DataFrame(self._spill.read(batches))
+            yield table.with_columns(marks["source"]).filter(marks["first"])
+
+    def _put_down(self) -> None:
+        if self._new:
+            table = pl.DataFrame(pa.Table.from_pylist(self._new, schema=tables.CONFORMERS))
+            self._batches.append(self._spill.add(table))
+            self._named.append(table.select("conformer_id", "source"))
+            self._new = []
+
+    def _marked(self) -> Iterator[pl.DataFrame]:
+        """Of each piece, which rows are the first of their conformer, and all its sources."""
+        if not self._named:
+            return
+        named = pl.concat(self._named)
+        merged = merge_duplicates(named)
+        sources = named.select("conformer_id").join(
+            merged, on="conformer_id", maintain_order="left"
+        )
+        marks = sources.with_columns(first=named["conformer_id"].is_first_distinct())
+        start = 0
+        for frame in self._named:
+            yield marks[start : start + frame.height]
+            start += frame.height
 
 
 def merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
@@ -148,12 +209,6 @@ def _reported(results: Iterator[Row | Reject], what: str, count: int) -> Iterato
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _distinct(rows: list[Row]) -> pa.Table:
-    table = pa.Table.from_pylist(rows, schema=tables.CONFORMERS)
-    merged: pa.Table = merge_duplicates(pl.DataFrame(table)).to_arrow()
-    return merged
 
 
 def _check_counts(plan: planning.Plan, shard: int, counts: Mapping[str, int]) -> None:

@@ -14,15 +14,14 @@ from probe import streams
 
 BATCH = 64
 """Rows read at once from a run: a merge holds this many of each."""
-NAME = ".triage"
 
 Keys = npt.NDArray[np.float64]
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A folder in ``folder`` for the block; what a killed process left of it is removed first."""
-    place = folder / NAME
+def scratch(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` for the block; what a killed process left of it is removed first."""
+    place = out.with_name(f".{out.name}.parts")
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
     try:

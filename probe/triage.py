@@ -50,7 +50,7 @@ def triage_library(
     if policy.policy == "risk":
         promised = promise(tables.frame(held_out, tables.HELD_OUT), card, policy)
     record = {"library": plan.library, "checkpoint": card["name"]}
-    with spill.scratch(folder) as place:
+    with spill.scratch(folder / "summary.json") as place:
         worst_first, spent = _worst_first(plan, folder, card, policy, place)
         rejects = plan.files(folder / "rejects"), folder / "rejected.parquet", record
         with (

@@ -53,10 +53,10 @@ def test_a_bucket_holds_its_rows_in_their_order_and_no_others(rows, tmp_path):
 
 
 def test_the_scratch_folder_is_gone_afterwards_and_empty_before(tmp_path):
-    killed = tmp_path / spill.NAME
+    killed = tmp_path / ".table.parquet.parts"
     killed.mkdir()
     (killed / "left behind").touch()
-    with spill.scratch(tmp_path) as place:
+    with spill.scratch(tmp_path / "table.parquet") as place:
         assert place == killed
         assert list(place.iterdir()) == []
         (place / "rows").touch()
