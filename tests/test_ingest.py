@@ -262,3 +262,19 @@ def test_progress_goes_to_stderr_in_plain_lines(tmp_path, capfd):
     assert out == ""
     assert err.startswith("lib shard 0: 8 of 8 records")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("held", [1, 2, 3])
+def test_what_comes_out_does_not_depend_on_how_many_rows_are_held(tmp_path, monkeypatch, held):
+    path = tmp_path / "lib.xyz"
+    hydrogen = "2\nname={}\nH 0 0 0\nH 0 0 {}\n"
+    lengths = (0.74, 0.75, 0.74, 0.76, 0.75, 0.74)
+    path.write_text("".join(hydrogen.format(f"h{n}", d) for n, d in enumerate(lengths)))
+    expected = ingested(path, tmp_path / "whole")
+    assert [row["source"] for row in expected[0]] == [
+        "lib.xyz:1; lib.xyz:3; lib.xyz:6",
+        "lib.xyz:2; lib.xyz:5",
+        "lib.xyz:4",
+    ]
+    monkeypatch.setattr(ingest, "HELD", held)
+    assert ingested(path, tmp_path / "pieces") == expected
