@@ -151,6 +151,29 @@ AGREEMENT = pa.schema(
 )
 """Every conformer of two screenings, a row for each pair of screenings."""
 
+CHANGES = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("source", _string),
+        ("smiles", _string),
+        ("n_atoms", pa.int32()),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("kind", _string),  # a key of changes.KINDS
+        ("cause", _string),  # a key of changes.CAUSES
+        ("verdict_before", _string),  # accept | recompute; null where it is new
+        ("verdict_now", _string),  # null where it is gone
+        ("reason_before", _string),
+        ("reason_now", _string),
+        ("p_unreliable_before", _f64),
+        ("p_unreliable_now", _f64),
+        ("energy_ev_before", _f64),
+        ("energy_ev_now", _f64),
+    ]
+)
+"""changes.parquet: what is new, gone or judged differently since the last screening."""
+
 LABELS = pa.schema(
     [
         ("smiles", _string),
@@ -179,6 +202,80 @@ REFERENCES = pa.schema(
     ]
 )
 """What `probe label` writes: labels with the parts of their energies."""
+
+TO_COMPUTE = pa.schema(
+    [
+        *(field for field in CONFORMERS if field.name not in ("n_atoms", "note")),
+        ("p_unreliable", _f64),
+        ("core_hours", _f64),  # estimate; null where the method has no basis
+        ("shard", pa.int32()),  # from 0; null beyond the budget
+    ]
+)
+"""dft/plan.parquet: the recompute list, worst first, and which shard does what."""
+
+COMPUTED = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("method", _string),
+        ("engine", _string),  # the program
+        ("dft_energy_ev", _f64),  # not energy_ev: what is recomputed is no label by itself
+        ("e_scf_hartree", _f64),
+        ("e_d3_hartree", _f64),
+        ("e_srb_hartree", _f64),
+        ("gap_ev", _f64),
+        ("nao", pa.int32()),
+        ("dft_seconds", _f32),  # processor time
+        ("converged", pa.bool_()),  # where it is not, every energy is null
+        ("remedy", _string),  # what made the SCF converge; empty if nothing was needed
+        ("reason", _string),  # why there is no energy; null if there is one
+    ]
+)
+"""What recomputing gave for a conformer (results/<library>/dft/*.parquet)."""
+
+FAILED = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("source", _string),
+        ("reason", _string),
+    ]
+)
+"""dft_failed.parquet: what was tried and has no energy."""
+
+ENERGIES = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("smiles", _string),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("verdict", _string),  # accept | recompute, of the triage
+        ("source", _string),  # mlip | dft; null where nobody has an energy
+        ("method", _string),  # the backbone's name, or that of the level of theory
+        ("energy_ev", _f64),  # as its source gives it
+        ("energy_shifted_ev", _f64),  # on the backbone's scale; null where no shift is known
+        ("p_unreliable", _f64),  # null for dft
+        ("relative_kcal", _f64),  # to the molecule's lowest, all of them of one source
+        ("relative_scale", _string),  # mlip | dft; null where no source has them all
+        ("reason", _string),  # why a conformer to recompute was not; null where it was
+    ]
+)
+"""energies.parquet: the final energy of every conformer."""
+
+MANIFEST = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("program", _string),
+        ("method", _string),
+        ("charge", pa.int32()),
+        ("multiplicity", pa.int32()),
+        ("numbers", pa.list_(pa.uint8())),
+        ("geometry_sha256", _string),  # of atomic numbers and coordinates in 1e-4 Å
+        ("archive", _string),
+        ("deck", _string),  # file name in it
+    ]
+)
+"""What the input decks of an export are of."""
 
 HELD_OUT = pa.schema(
     [

@@ -1,10 +1,16 @@
 """What DFT will cost: the basis functions of every element, and hours from them."""
 
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 import pytest
 
 from probe import dft
-from probe.cost import FUNCTIONS, core_hours
+from probe.cost import FUNCTIONS, core_hours, seconds
+from probe.methods import WB97M_D3
+
+CALIBRATION = Path(__file__).parents[1] / "resources/calibration/b973c.parquet"
 
 ATOMS = pl.List(pl.UInt8)
 
@@ -15,7 +21,7 @@ def hours(*conformers):
 
 def test_water_by_hand():
     """24 functions on O and 3 on each H."""
-    assert hours([8, 1, 1]) == [pytest.approx(7.0 * (30 / 150) ** 2.4 / 3600)]
+    assert hours([8, 1, 1]) == [pytest.approx(7.24e-5 * 30**2.197 * 3**0.26 / 3600)]
 
 
 def test_every_conformer_has_its_own_in_order():
@@ -40,3 +46,36 @@ def test_the_elements_are_those_of_the_calculation():
 def test_their_functions_are_those_of_the_calculation(number):
     pytest.importorskip("pyscf")
     assert FUNCTIONS[number] == dft.basis_functions([number])
+
+
+def test_what_labelling_expects_is_the_same():
+    assert seconds([8, 1, 1]) == pytest.approx(3600 * hours([8, 1, 1])[0])
+
+
+class TestItsError:
+    """Against what the shipped labels took."""
+
+    @pytest.fixture
+    def taken(self):
+        rows = pl.read_parquet(CALIBRATION, columns=["numbers", "dft_seconds", "remedy"])
+        return rows.filter(pl.col("remedy").is_not_null())  # others by the clock, not processor
+
+    @pytest.fixture
+    def expected(self, taken):
+        return (3600 * core_hours(taken["numbers"])).to_numpy()
+
+    def test_the_sum_is_right(self, taken, expected):
+        assert expected.sum() == pytest.approx(taken["dft_seconds"].sum(), rel=0.15)
+
+    @pytest.mark.parametrize(("share", "factor"), [(68, 1.6), (90, 2.0)])
+    def test_a_conformers_is_within_a_factor(self, taken, expected, share, factor):
+        off = np.abs(np.log(expected / taken["dft_seconds"].to_numpy()))
+        assert np.exp(np.percentile(off, share)) < factor
+
+
+def test_other_methods_and_open_shells_take_longer():
+    water = pl.Series([[8, 1, 1]] * 2, dtype=ATOMS)
+    plain = core_hours(water)
+    closed, open_shell = core_hours(water, WB97M_D3, pl.Series([1, 2]))
+    assert closed == pytest.approx(6.5 * plain[0])
+    assert open_shell == pytest.approx(1.5 * closed)

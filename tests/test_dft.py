@@ -3,16 +3,21 @@
 from pathlib import Path
 
 import numpy as np
+import pyscf.dft
 import pytest
+from pyscf import gto
 from pyscf.gto import basis
 
 from probe import dft, tables
 from probe.dft import Settings, reference_energy
 from probe.errors import ProbeError
+from probe.methods import B97_3C, METHODS, WB97M_D3
 
 CALIBRATION = Path(__file__).parents[1] / "resources/calibration/b973c.parquet"
 
 WATER = np.array([8, 1, 1]), np.array([[0, 0, 0.1173], [0, 0.7572, -0.4692], [0, -0.7572, -0.4692]])
+OXYGEN = np.array([8, 8]), np.array([[0, 0, 0], [0, 0, 1.21]])
+HYDROXYL = np.array([8, 1]), np.array([[0, 0, 0], [0, 0, 0.97]])
 NITROGEN = np.array([7, 7]), np.array([[0, 0, 0], [0, 0, 1.1]])
 IMIDOGEN = np.array([7, 1]), np.array([[0, 0, 0], [0, 0, 1.04]])
 """Its singlet has two electrons for two orbitals of one energy: no closed shell is its lowest."""
@@ -118,7 +123,7 @@ class TestConvergence:
 
 class TestRefusal:
     def test_an_odd_number_of_electrons(self):
-        with pytest.raises(ProbeError, match="number of electrons is odd"):
+        with pytest.raises(ProbeError, match="9 electrons cannot have multiplicity 1"):
             reference_energy(*WATER, 1)
 
     def test_elements_without_a_basis(self):
@@ -129,22 +134,70 @@ class TestRefusal:
     def test_those_of_the_backbone_have_one(self):
         assert not dft.unsupported([1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 33, 34, 35, 53])
 
-    def test_every_other_element_has_all_that_it_needs(self):
+    @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+    def test_every_other_element_has_all_that_it_needs(self, method):
         """Basis and fitting basis; for heavy ones also the core potential."""
         for number in dft.ELEMENTS:
             symbol = dft.chemical_symbols[number]
-            assert basis.load(dft.BASIS, symbol)
-            assert basis.load(dft.FITTING, symbol)
+            assert basis.load(method.basis, symbol)
+            assert basis.load(method.fitting, symbol)
             if number >= dft.ECP_FROM:
                 assert basis.load_ecp(dft.ECP, symbol)
+
+    @pytest.mark.parametrize(
+        ("molecule", "charge", "multiplicity"),
+        [(WATER, 0, 2), (WATER, 1, 1), (WATER, 10, 1), (WATER, 0, 15), (WATER, 0, 0)],
+    )
+    def test_a_multiplicity_that_the_electrons_cannot_have(self, molecule, charge, multiplicity):
+        electrons = 10 - charge
+        with pytest.raises(ProbeError, match=rf"{electrons} electrons cannot have multiplicity"):
+            reference_energy(*molecule, charge, multiplicity=multiplicity)
+
+
+class TestOpenShells:
+    """Against PySCF called directly, without a coarse grid first or a remedy."""
+
+    @staticmethod
+    def plain(numbers, positions, charge, multiplicity, method):
+        symbols = [dft.chemical_symbols[number] for number in numbers]
+        atoms = list(zip(symbols, positions.tolist(), strict=True))
+        molecule = gto.M(
+            atom=atoms, charge=charge, spin=multiplicity - 1, basis=method.basis, verbose=0
+        )
+        mean_field = pyscf.dft.KS(molecule, xc=method.functional)
+        mean_field = mean_field.density_fit(auxbasis=method.fitting)
+        mean_field.nlc, mean_field.grids.level, mean_field.conv_tol = 0, 2, 1e-9
+        return mean_field.kernel()
+
+    @pytest.mark.parametrize(
+        ("molecule", "charge", "multiplicity", "method"),
+        [
+            (OXYGEN, 0, 3, B97_3C),
+            (WATER, 1, 2, B97_3C),
+            (WATER, 0, 1, WB97M_D3),
+            (HYDROXYL, 0, 2, WB97M_D3),
+        ],
+    )
+    def test_the_energy_is_that_of_the_method(self, molecule, charge, multiplicity, method):
+        found = reference_energy(*molecule, charge, multiplicity=multiplicity, method=method)
+        known = self.plain(*molecule, charge, multiplicity, method)
+        assert found.e_scf_hartree == pytest.approx(known, rel=0, abs=1e-6)
+        assert (found.e_srb_hartree == 0) == (method is WB97M_D3)
+        assert found.e_d3_hartree < 0
+
+    def test_one_electron(self):
+        """Hydrogen's atom; the functional is no exact one."""
+        found = reference_energy(np.array([1]), np.zeros((1, 3)), 0, multiplicity=2)
+        assert found.e_scf_hartree == pytest.approx(-0.5, abs=0.01)
+        assert found.gap_ev > 0
+
+    def test_the_triplet_of_oxygen_lies_below_its_singlet(self):
+        triplet = reference_energy(*OXYGEN, 0, multiplicity=3)
+        assert triplet.converged
+        assert not reference_energy(*OXYGEN, 0).converged
 
 
 class TestCost:
     def test_the_functions_of_a_molecule_are_those_of_its_calculation(self, known):
         for row in known.values():
             assert dft.basis_functions(row["numbers"]) == row["nao"], row["smiles"]
-
-    def test_more_functions_take_longer(self):
-        taken = [dft.seconds(n) for n in (38, 100, 300, 600)]
-        assert taken == sorted(taken)
-        assert taken[0] > 0
