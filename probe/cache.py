@@ -1,11 +1,16 @@
 """The content-addressed store of backbone energies and embeddings.
 
 A folder holds one backbone's answers, ``<root>/<fingerprint>/part-*.parquet``. Parts are only
-ever added, each complete or not at all, so any number of runs may share a cache.
+ever added, each complete or not at all, so any number of runs may share a cache. What nobody
+needs any more is removed by ``probe cache prune`` alone (probe.upkeep): a part's time says when
+it was last asked for, and a lock that a run is using the folder.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +24,9 @@ from numpy.typing import NDArray
 
 from probe import tables
 from probe.errors import ProbeError
+
+LOCK = ".in-use"
+"""File of a folder that runs hold a shared lock on; who removes parts needs it alone."""
 
 PART_BYTES = 64 * 2**20
 """Embeddings in a part: one row group, read at once, and the most that a kill can lose."""
@@ -46,7 +54,8 @@ class Cache:
     def locate(self, conformer_ids: pl.Series) -> pl.DataFrame:
         """Columns conformer_id and part, for those of ``conformer_ids`` that are here.
 
-        Every part is checked on the way; a damaged or foreign one is set aside.
+        Every part is checked on the way; a damaged or foreign one is set aside. Those that hold
+        something wanted are as if written now.
         """
         wanted = pl.DataFrame({"conformer_id": conformer_ids.unique()})
         found = [pl.DataFrame(schema={"conformer_id": pl.String, "part": pl.String})]
@@ -56,6 +65,8 @@ class Cache:
                 ids = pl.DataFrame({"conformer_id": table["conformer_id"].to_pylist()})
                 here = wanted.join(ids, on="conformer_id", how="semi")
                 found.append(here.with_columns(part=pl.lit(path.name)))
+                if here.height:
+                    _touch(path)
         return pl.concat(found).unique("conformer_id", keep="first", maintain_order=True)
 
     def add(self, rows: Sequence[Cached]) -> str:
@@ -67,7 +78,7 @@ class Cache:
             raise ValueError("a part holds at least one conformer")
         schema = tables.embeddings(tuple(rows[0].terms_ev))
         ids = [row.conformer_id for row in rows]
-        name = f"part-{hashlib.sha256(''.join(ids).encode()).hexdigest()[:16]}.parquet"
+        name = part_name(ids)
         table = pa.Table.from_arrays(
             [
                 pa.array(ids),
@@ -126,29 +137,45 @@ class Cache:
     def _identity(self) -> dict[str, object]:
         return {"fingerprint": self.fingerprint, "embedding_dim": self.embedding_dim}
 
-    def _read(self, path: Path, columns: list[str] | None) -> pa.Table | None:
-        """``path``, or None after setting it aside because it is not a whole part of this cache."""
+    def check(self, path: Path, columns: list[str] | None) -> pa.Table | str:
+        """``columns`` (all if None) of ``path``, or what keeps it from being a part of this cache.
+
+        Raises:
+            FileNotFoundError: another run has set it aside.
+            ProbeError: it is there and cannot be read.
+        """
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
             record = json.loads((file.schema_arrow.metadata or {}).get(tables.PROVENANCE_KEY, "{}"))
             if any(record.get(key) != value for key, value in self._identity().items()):
-                why = "is not of this backbone"
-            elif file.schema_arrow.names != tables.embeddings(()).names:
-                why = "is damaged (other columns than a part's)"
-            else:
-                return file.read(columns=columns)
-        except FileNotFoundError:
-            return None  # another run has set it aside
-        except pa.ArrowMemoryError:
-            raise  # says nothing about the part
+                return "is not of this backbone"
+            if file.schema_arrow.names != tables.embeddings(()).names:
+                return "is damaged (other columns than a part's)"
+            return file.read(columns=columns)
+        except (FileNotFoundError, pa.ArrowMemoryError):
+            raise  # neither says anything about the part
         except (pa.ArrowException, OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise ProbeError(f"{path}: cannot read it ({error.strerror})") from error
-            why = f"is damaged ({tables.first_line(error)})"
-        self._set_aside(path, why)
+            return f"is damaged ({tables.first_line(error)})"
+
+    def _read(self, path: Path, columns: list[str] | None) -> pa.Table | None:
+        """``path``, or None after setting it aside because it is not a whole part of this cache."""
+        try:
+            found = self.check(path, columns)
+        except FileNotFoundError:
+            return None
+        if not isinstance(found, str):
+            return found
+        self.set_aside(path, found)
         return None
 
-    def _set_aside(self, path: Path, why: str) -> None:
+    def set_aside(self, path: Path, why: str) -> None:
+        """Rename the part ``path``, so that nothing reads it and what it held is computed again.
+
+        Raises:
+            ProbeError: it cannot be renamed.
+        """
         aside = path.with_suffix(".damaged")
         print(f"cache: {path} {why}; set aside as {aside.name}", file=sys.stderr)
         try:
@@ -157,6 +184,30 @@ class Cache:
             return  # another run was quicker
         except OSError as error:
             raise ProbeError(f"{path} {why} and cannot be moved ({error.strerror})") from error
+
+
+def part_name(conformer_ids: Sequence[str]) -> str:
+    """The file name of the part that holds ``conformer_ids``, in this order."""
+    return f"part-{hashlib.sha256(''.join(conformer_ids).encode()).hexdigest()[:16]}.parquet"
+
+
+@contextlib.contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """Keep the parts in ``folder`` from being removed; any number of runs may.
+
+    Where the folder cannot be written to or knows no locks, nothing is kept.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a cache that is read-only or lies on such a system
+            handle = stack.enter_context((folder / LOCK).open("a+"))  # NFS reads to share a lock
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+
+
+def _touch(path: Path) -> None:
+    """Let the time of ``path`` say that it was asked for."""
+    with contextlib.suppress(OSError):  # another one's part, or set aside by another run
+        os.utime(path)
 
 
 def _bytes(values: NDArray[np.floating] | None, dtype: str) -> bytes:

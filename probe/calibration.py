@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from probe import embed, metrics, tables
 from probe.backbones import Backbone
-from probe.cache import Cache, Cached
+from probe.cache import Cache, Cached, in_use
 from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
 from probe.labels import Labels
@@ -98,20 +98,21 @@ def select(
     None stands for a conformer that the backbone cannot take.
     """
     geometries = dict(zip(labels.conformer_ids, labels.geometries, strict=True))
-    listing, counts = embed.ensure(geometries, backbone, cache, batch_atoms)
+    store = Cache(cache, backbone.fingerprint, backbone.embedding_dim)
+    with in_use(store.folder):
+        listing, counts = embed.ensure(geometries, backbone, cache, batch_atoms)
+        parts = listing["part"].drop_nulls().unique(maintain_order=True)
+        entries: dict[str, Cached] = {
+            entry.conformer_id: entry
+            for part in parts
+            for entry in store.entries(part)
+            if entry.conformer_id in geometries
+        }
     print(
         f"embed: {counts.n_conformers} conformers, {counts.n_cached} from the cache, "
         f"{counts.n_computed} computed, {counts.n_refused} refused",
         file=sys.stderr,
     )
-    store = Cache(cache, backbone.fingerprint, backbone.embedding_dim)
-    parts = listing["part"].drop_nulls().unique(maintain_order=True)
-    entries: dict[str, Cached] = {
-        entry.conformer_id: entry
-        for part in parts
-        for entry in store.entries(part)
-        if entry.conformer_id in geometries
-    }
     return [
         Sample(entry.embedding, entry.charges, geometries[name].numbers, entry.energy_ev)
         if (entry := entries.get(name))

@@ -79,6 +79,23 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def load(path: Path) -> dict[str, Any]:
+    """The configuration in the file ``path``, as it stands there; ``check`` it.
+
+    Raises:
+        ProbeError: it is not there, or holds no keys in YAML.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ProbeError(f"{path}: no such file; name the configuration with --config") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ProbeError(f"{path}: not readable as YAML; mend the configuration") from error
+    if not isinstance(content, dict):
+        raise ProbeError(f"{path}: holds no keys; {HELP}")
+    return content
+
+
 def keys() -> list[str]:
     """Every key of the configuration as ``section.key``, sections themselves left out."""
     return list(_leaves(schema("config")))
@@ -244,7 +261,7 @@ def _table(config: Mapping[str, Any], root: Path) -> dict[str, Library]:
         _require_library(root / row["path"], f"{where}: {row['path']}")
         chosen = (row.get(key) or config[key] for key in ("backbone", "checkpoint"))
         found[name] = Library(root / row["path"], *chosen)
-    if not found:
+    if not found and config["watch"] is None:
         raise ProbeError(f"{path}: no library in it; add a row, or set the config key library")
     return found
 

@@ -12,7 +12,7 @@ import torch
 
 from probe import devices, tables
 from probe.backbones import Backbone, Evaluation, Geometry, refusal
-from probe.cache import PART_BYTES, Cache, Cached
+from probe.cache import PART_BYTES, Cache, Cached, in_use
 from probe.packing import packs
 
 PROGRESS_SECONDS = 10.0
@@ -43,18 +43,14 @@ def embed_shard(
     ids: list[str] = shard["conformer_id"].to_pylist()
     rows = zip(*(shard[name] for name in columns[1:]), strict=True)
     geometries = dict(zip(ids, (geometry_of(*row) for row in rows), strict=True))
-    listing, result = ensure(geometries, backbone, cache_root, batch_atoms)
-    tables.write(
-        out,
-        listing.to_arrow(),
-        tables.EMBEDDED,
-        {
-            "backbone": backbone.name,
-            "fingerprint": backbone.fingerprint,
-            "device": devices.describe(backbone.device),
-            **vars(result),
-        },
-    )
+    origin = {
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint,
+        "device": devices.describe(backbone.device),
+    }
+    with in_use(cache_root / backbone.fingerprint):
+        listing, result = ensure(geometries, backbone, cache_root, batch_atoms)
+        tables.write(out, listing.to_arrow(), tables.EMBEDDED, origin | vars(result))
     return result
 
 

@@ -9,6 +9,7 @@ from probe import __version__
 from probe.cli import checkpoints, screening
 from probe.cli.common import Commands
 from probe.cli.select import select
+from probe.cli.upkeep import cache
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -29,5 +30,6 @@ for _command in (
     select,
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
+    cache,
 ):
     main.add_command(_command)

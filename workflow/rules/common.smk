@@ -3,7 +3,7 @@ import re
 import sys
 from pathlib import Path
 
-from probe import card, plan, weights
+from probe import card, plan, watch, weights
 from probe import config as checks
 from probe.errors import ProbeError
 
@@ -15,11 +15,32 @@ os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",
 )
 
+
+def plan_of(name, library):
+    """The plan of a library, made again where its files have changed."""
+    return plan.current(
+        name,
+        library.path,
+        config["shard_size"],
+        Path(f"results/{name}/plan.json"),
+        pickles=config["ingest"]["pickles"],
+    )
+
+
 try:
     config.update(checks.check(config))
     if config["backbones"] is not None:  # for the jobs, too
         os.environ.update(PROBE_BACKBONES=str(Path(config["backbones"]).resolve()))
     LIBRARIES = checks.libraries(config, Path.cwd())
+    WATCHED = watch.libraries(
+        config,
+        LIBRARIES,
+        Path.cwd(),
+        plan_of,
+        # a job is not asked again whether its library has come to rest
+        settle=None if workflow.is_main_process else 0,
+    )
+    LIBRARIES.update(WATCHED.libraries)
     CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
     CHECKPOINTS = {
         name: Path(os.path.relpath(folder))
@@ -31,18 +52,13 @@ try:
         library.backbone for library in LIBRARIES.values()
     }
     TO_LABEL = checks.name_of(config["to_label"] or "none", "to_label")
-    PLANS = {
-        name: plan.current(
-            name,
-            library.path,
-            config["shard_size"],
-            Path(f"results/{name}/plan.json"),
-            pickles=config["ingest"]["pickles"],
-        )
-        for name, library in LIBRARIES.items()
-    }
+    PLANS = {name: plan_of(name, library) for name, library in LIBRARIES.items()}
 except ProbeError as error:
     sys.exit(f"probe: error: {error}")
+
+if workflow.is_main_process:
+    for why in WATCHED.left_out.values():
+        print(f"probe: left out: {why}", file=sys.stderr)
 
 
 def one_of(names):

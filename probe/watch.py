@@ -1,0 +1,86 @@
+"""The libraries that lie in a watched folder: each file and each folder in it is one."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probe import formats, sources
+from probe.config import Library, name_of
+from probe.errors import ProbeError
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is in a watched folder: libraries by name, and why anything else is left out."""
+
+    libraries: Mapping[str, Library]
+    left_out: Mapping[str, str]
+
+
+def libraries(
+    config: Mapping[str, Any],
+    known: Mapping[str, Library],
+    root: Path,
+    plan: Callable[[str, Library], object],
+    *,
+    settle: float | None = None,
+) -> Watched:
+    """The libraries of the folder that ``config`` (checked) watches, without those ``known``.
+
+    One that cannot be read or named, or that changed within ``settle`` seconds (by default the
+    configuration's: it may still be on its way), is left out and stops no other. ``plan`` is
+    what raises a ProbeError for a library that cannot be read. Names that begin with a dot are
+    passed over.
+
+    Raises:
+        ProbeError: there is no such folder.
+    """
+    if config["watch"] is None or config["library"] is not None:
+        return Watched({}, {})
+    wait = config["watch_settle"] if settle is None else settle
+    found: dict[str, Library] = {}
+    left_out: dict[str, str] = {}
+    listed = {library.path.resolve() for library in known.values()}
+    for path in _entries(str(config["watch"]), root):
+        if path.resolve() in listed:
+            continue
+        try:
+            name = _name(path, {**known, **found}, wait)
+            library = Library(path, config["backbone"], config["checkpoint"])
+            plan(name, library)
+            found[name] = library
+        except ProbeError as error:
+            left_out[str(path)] = str(error)
+    return Watched(found, left_out)
+
+
+def _entries(folder: str, root: Path) -> Iterator[Path]:
+    place = root / folder
+    if not place.is_dir():
+        raise ProbeError(
+            f"config key watch: {folder}: no such folder; paths are absolute or start where the "
+            "run starts"
+        )
+    yield from (path for path in sorted(place.iterdir()) if not path.name.startswith("."))
+
+
+def _name(path: Path, taken: Mapping[str, Library], wait: float) -> str:
+    """The name of the library ``path``.
+
+    Raises:
+        ProbeError: it is of no known format, it changed just now, or its name is ``taken``.
+    """
+    if path.is_file():
+        formats.format_of(path)
+    changed = max(file.stat().st_mtime for file, _ in sources.find(path)[0])
+    if (age := time.time() - changed) < wait:
+        raise ProbeError(f"{path}: changed {max(age, 0):.0f} s ago; left for the next run")
+    name = name_of(str(path), "watch")
+    if name in taken:
+        raise ProbeError(
+            f"{path}: {taken[name].path} is called {name}, too; rename one of the two, or give "
+            "each a row of the table of libraries"
+        )
+    return name
