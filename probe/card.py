@@ -1,6 +1,7 @@
 """The card of a PROBE checkpoint: what it belongs to, what it was made from, how good it is."""
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,21 @@ def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
         except ProbeError as error:
             raise ProbeError(f"library {name}: {error}") from error
     return found
+
+
+def digest(folder: Path) -> str:
+    """A digest of what the checkpoint in ``folder`` answers: its card, tensors and held-out set.
+
+    Raises:
+        ProbeError: one of them is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (CARD, WEIGHTS, HELD_OUT):
+        try:
+            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        except FileNotFoundError as error:
+            raise ProbeError(f"{folder / name}: no such file; restore the checkpoint") from error
+    return digest.hexdigest()
 
 
 def read(name: str) -> dict[str, Any]:

@@ -28,12 +28,21 @@ COMMANDS = {
     "triage": "Split the scored library",
     "report": "Report on the triaged library",
     "agree": "Say where the triaged libraries",
+    "changes": "what changed in a library",
+    "changes find": "Compare the triaged library",
+    "changes keep": "the one that the next is compared with",
+    "changes show": "Print a line",
+    "select": "List the conformers",
     "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",
     "evaluate": "Compare a checkpoint",
     "card": "Write the model card",
     "compare": "Set peers side by side",
+    "cache": "Show, verify and prune",
+    "cache show": "how much the cache holds",
+    "cache verify": "Read every part",
+    "cache prune": "that no library refers to",
 }
 HEAVY = ("torch", "rdkit", "aimnet", "umap", "matplotlib", "sklearn", "scipy")
 

@@ -234,19 +234,6 @@ def test_cutoffs_at_the_boundary_say_nothing_of_promises(demo):
     assert "at the checkpoint's boundary" not in said
 
 
-def test_the_last_screening_is_compared_where_there_was_one(tmp_path):
-    made = library(["CCO", "CC"])
-    first, inputs = report(made, tmp_path)
-    assert "What changed since" not in first
-    path = inputs.triage / "summary.json"
-    before = tables.read_json(path) | {"n_records": 1, "fingerprint": "another"}
-    tables.write_json(inputs.triage / "previous_summary.json", before)
-    write_report(inputs, tmp_path / "report.html")
-    said = read((tmp_path / "report.html").read_text()).said
-    assert "Records read 1 2 +1" in said
-    assert "Backbone fingerprint another 0123456789abcdef changed" in said
-
-
 def test_molecules_of_several_conformers_are_judged_as_molecules(tmp_path):
     made = library(["CCO", "CC"])
     first, inputs = report(made, tmp_path)

@@ -7,6 +7,7 @@ import click
 
 from probe import __version__
 from probe.cli import checkpoints, screening
+from probe.cli.changes import changes
 from probe.cli.common import Commands
 from probe.cli.select import select
 from probe.cli.upkeep import cache
@@ -27,6 +28,7 @@ def main() -> None:
 for _command in (
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
     *(screening.score, screening.triage, screening.report, screening.agree),
+    changes,
     select,
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from probe.report import coverage, descriptors, drawings, explorer, facts, map_figures
+from probe.report import (
+    changes_section,
+    coverage,
+    descriptors,
+    drawings,
+    explorer,
+    facts,
+    map_figures,
+)
 from probe.report.material import Material
 
 REJECTS_IN_PAGE = 200
@@ -68,12 +76,6 @@ def _card(material: Material) -> Content:
     }
 
 
-def _changes(material: Material) -> Content | None:
-    if material.screening.previous is None:
-        return None
-    return {"compared": facts.compared(material.screening)}
-
-
 SECTIONS = (
     # what came in
     Section("counts", "Counts", _counts),
@@ -88,5 +90,5 @@ SECTIONS = (
     Section("descriptors", "Descriptors", descriptors.section),
     # how far to trust it, and what it was made with
     Section("card", "Model card", _card),
-    Section("changes", "Changes", _changes),
+    Section("changes", "Changes", changes_section.section),
 )

@@ -24,17 +24,6 @@ METRICS = {
     "brier": ("Brier score", "lower is better"),
     "spearman": ("Spearman ρ of p with |error|", "1 is perfect"),
 }
-COMPARED = {
-    "n_records": "Records read",
-    "n_rejected": "Records rejected",
-    "n_conformers": "Conformers",
-    "n_accept": "Accepted",
-    "n_recompute": "To recompute",
-    "n_refused": "Refused by the backbone",
-    "backbone": "Backbone",
-    "fingerprint": "Backbone fingerprint",
-    "checkpoint": "PROBE checkpoint",
-}
 REASONS = {
     "backbone": "the backbone cannot take it",
     "element": "an element with too few calibration molecules",
@@ -155,22 +144,6 @@ def standard_error(card: dict[str, Any]) -> float | None:
     """The largest standard error that a share of the held-out conformers can have."""
     n = held_out(card).get("n")
     return 0.5 / math.sqrt(n) if n else None
-
-
-def compared(screening: Screening) -> list[tuple[str, str, str, str]]:
-    """Title, value before, value now and change, for what both summaries state."""
-    before, now = screening.previous or {}, screening.summary
-    return [
-        (title, _text(before[key]), _text(now[key]), _change(before[key], now[key]))
-        for key, title in COMPARED.items()
-        if key in before and key in now
-    ]
-
-
-def _change(before: object, now: object) -> str:
-    if isinstance(before, int) and isinstance(now, int):
-        return f"{now - before:+,}" if now != before else "same"
-    return "same" if before == now else "changed"
 
 
 def _with_unit(value: float | None, unit: str) -> str | None:

@@ -58,7 +58,6 @@ class Screening:
 
     inputs: Inputs
     summary: dict[str, Any]
-    previous: dict[str, Any] | None
     card: dict[str, Any]
     listed: pa.Table  # accept, then recompute: every conformer once
     rejected: pa.Table
@@ -139,11 +138,9 @@ def load(inputs: Inputs) -> Screening:
         tables.read(inputs.triage / f"{name}.parquet", tables.TRIAGED, LISTED)
         for name in ("accept", "recompute")
     ]
-    earlier = inputs.triage / "previous_summary.json"
     screening = Screening(
         inputs=inputs,
         summary=tables.read_json(inputs.triage / "summary.json"),
-        previous=tables.read_json(earlier) if earlier.exists() else None,
         card=tables.read_json(inputs.checkpoint / "card.json"),
         listed=pa.concat_tables(lists).combine_chunks(),
         rejected=tables.read(inputs.triage / "rejected.parquet", tables.REJECTED),
