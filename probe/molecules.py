@@ -11,6 +11,9 @@ BOND_SLACK = 1.3
 """A bond is at most this many times the sum of the covalent radii."""
 MAX_BOND_ORDER_ITERATIONS = 200
 
+RADII = np.array([Chem.GetPeriodicTable().GetRcovalent(number) for number in range(119)])
+"""Covalent radius by atomic number, Å."""
+
 
 def of_smiles(smiles: str) -> Chem.Mol | None:
     """The molecule that ``smiles`` writes, None if RDKit cannot read it."""
@@ -31,9 +34,10 @@ def in_geometry_order(
     if mol is None:
         return None
     mol = Chem.AddHs(mol)
-    if [atom.GetAtomicNum() for atom in mol.GetAtoms()] == numbers and _bonds_fit(mol, positions):
+    written = [mol.GetAtomWithIdx(index).GetAtomicNum() for index in range(mol.GetNumAtoms())]
+    if written == numbers and _bonds_fit(mol, numbers, positions):
         return mol
-    if sorted(atom.GetAtomicNum() for atom in mol.GetAtoms()) != sorted(numbers):
+    if sorted(written) != sorted(numbers):
         return None
     match = _skeleton(mol).GetSubstructMatch(_skeleton(connected(numbers, positions)))
     return Chem.RenumberAtoms(mol, list(match)) if match else None
@@ -64,12 +68,10 @@ def connected(numbers: Sequence[int], positions: NDArray[np.float64]) -> Chem.Mo
     return molecule.GetMol()
 
 
-def _bonds_fit(mol: Chem.Mol, positions: NDArray[np.float64]) -> bool:
+def _bonds_fit(mol: Chem.Mol, numbers: list[int], positions: NDArray[np.float64]) -> bool:
     """Whether every bond of ``mol`` is about a bond length long in ``positions``."""
-    table = Chem.GetPeriodicTable()
-    radii = np.array([table.GetRcovalent(atom.GetAtomicNum()) for atom in mol.GetAtoms()])
-    pairs = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], dtype=int)
-    first, second = pairs.reshape(-1, 2).T
+    first, second = np.nonzero(np.triu(Chem.GetAdjacencyMatrix(mol)))
+    radii = RADII[numbers]
     lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
     return bool((lengths <= BOND_SLACK * (radii[first] + radii[second])).all())
 
