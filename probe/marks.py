@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from probe import metrics
 from probe.report import figures
@@ -99,24 +100,34 @@ def risk_curve(rows: pl.DataFrame) -> Array:
 
 
 def reliability(axes: Axes, record: Record, colour: str) -> None:
-    """Draw the bins of a calibration diagram; their area is how many are in them."""
-    bins = record["reliability"]
-    counts = numbers(row["n"] for row in bins)
+    """Draw the calibration diagram of a peer."""
+    bins(axes, record["reliability"], colour)
+    ece = record["figures"]["ece"]["value"]
+    axes.set_aspect("equal")
+    axes.set_title(f"{record['peer']}\nECE {ece:.3f}, by chance {record['ece_chance']:.3f}")
+    axes.title.set_fontsize(8.5)
+
+
+def bins(axes: Axes, found: Sequence[Record], colour: str) -> None:
+    """Draw the frequency in bins of p_unreliable with its 95 % interval; area is how many."""
+    counts = numbers(row["n"] for row in found)
     axes.plot([0, 1], [0, 1], color=figures.MUTED, lw=1, ls=":")
+    for row in found:
+        hits = binomtest(round(row["frequency"] * row["n"]), row["n"]).proportion_ci()
+        ends = [hits.low, hits.high]
+        axes.plot([row["mean_p"]] * 2, ends, color=colour, lw=1, alpha=0.5, zorder=2)
     axes.scatter(
-        [row["mean_p"] for row in bins],
-        [row["frequency"] for row in bins],
-        s=8 + 110 * counts / counts.max(),
+        [row["mean_p"] for row in found],
+        [row["frequency"] for row in found],
+        s=8 + 110 * counts / counts.max(initial=1),
         color=colour,
         alpha=0.85,
         linewidth=0,
         clip_on=False,
         zorder=3,
     )
-    ece = record["figures"]["ece"]["value"]
-    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=np.linspace(0, 1, 6), aspect="equal")
-    axes.set_title(f"{record['peer']}\nECE {ece:.3f}, by chance {record['ece_chance']:.3f}")
-    axes.title.set_fontsize(8.5)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    axes.set(xticks=np.linspace(0, 1, 6), yticks=np.linspace(0, 1, 6))
 
 
 def interval(axes: Axes, found: Record, row: float, colour: str, marker: str) -> None:

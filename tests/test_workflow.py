@@ -32,6 +32,11 @@ LISTS = {
     *("energy_ev", "p_unreliable", "verdict", "reason"),
 }
 """Columns that accept.parquet and recompute.parquet promise."""
+FIGURES = (
+    *("coverage", "decision", "descriptors", "elements", "enrichment", "motifs", "reliability"),
+    "umap",
+)
+"""Of the report, each as SVG and PNG."""
 NOTHING = "Nothing to be done"
 
 
@@ -100,7 +105,7 @@ class TestABareRun:
     def test_it_schedules_every_stage(self, screened):
         assert jobs(screened[1]) == {
             **{"weights": 1, "ingest": 3, "embed": 3, "score": 3},
-            **{"triage": 2, "report": 2, "all": 1, "total": 15},
+            **{"triage": 2, "changes": 2, "report": 2, "remember": 2, "all": 1, "total": 19},
         }
 
     def test_a_second_one_schedules_nothing(self, root):
@@ -196,7 +201,7 @@ class TestOutputs:
         page = (folder / "report.html").read_text()
         assert HOSTILE not in page
         assert page.lstrip().lower().startswith("<!doctype html")
-        for figure in ("coverage", "umap", "elements", "descriptors"):
+        for figure in FIGURES:
             assert (folder / f"figures/{figure}.svg").stat().st_size > 0
 
     def test_a_library_of_no_records_ends_in_a_report_too(self, root):
@@ -250,7 +255,8 @@ class TestAnotherLibrary:
 )
 def test_another_policy_repeats_triage_and_report_alone(root, change):
     run = repository.snakemake(root, "--dry-run", "--config", change)
-    assert jobs(run.stdout) == {"triage": 2, "report": 2, "all": 1, "total": 5}
+    again = {"triage": 2, "changes": 2, "report": 2, "remember": 2, "all": 1, "total": 9}
+    assert jobs(run.stdout) == again
 
 
 BATCH = ("acquire", "--config", "acquire={n: 3}")
@@ -364,9 +370,9 @@ def test_snakemakes_own_report_shows_the_pages_with_captions(root):
     run = repository.snakemake(root, "--report", "report.html")
     assert run.returncode == 0, run.stdout[-5000:]
     page = html.unescape((root / "report.html").read_text())
-    for figure in ("report.html", "coverage.svg", "umap.svg", "elements.svg", "descriptors.svg"):
-        assert f"results/small/{'' if figure == 'report.html' else 'figures/'}{figure}" in page
-    for caption in ("coverage", "descriptors", "elements", "report", "umap", "workflow"):
+    for path in ("report.html", *(f"figures/{name}.svg" for name in FIGURES)):
+        assert f"results/small/{path}" in page
+    for caption in (*FIGURES, "report", "workflow"):
         first = (root / f"workflow/report/{caption}.rst").read_text().strip().split("\n")[0]
         assert first.split("{{")[0].split("`")[0][:40].strip() in page, caption
 

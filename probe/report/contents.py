@@ -12,11 +12,15 @@ from typing import Any
 from probe.report import (
     changes_section,
     coverage,
+    decision,
     descriptors,
     drawings,
+    enrichment,
     explorer,
     facts,
     map_figures,
+    motifs,
+    reliability,
 )
 from probe.report.material import Material
 
@@ -66,29 +70,22 @@ def _worst(material: Material) -> Content:
     return {"drawings": drawings.worst(material.screening)}
 
 
-def _card(material: Material) -> Content:
-    card = material.screening.card
-    return {
-        "metrics": facts.metrics(card),
-        "model_card": facts.model_card(material.screening),
-        "small_set": facts.small_set(card),
-        "standard_error": facts.standard_error(card),
-    }
-
-
 SECTIONS = (
     # what came in
     Section("counts", "Counts", _counts),
     # how much can be accepted
+    Section("decision", "Decision", decision.section),
     Section("coverage", "Coverage", coverage.section),
     # where it fails
     Section("umap", "Map", explorer.section),
     Section("elements", "Elements", map_figures.section),
+    Section("enrichment", "Enrichment", enrichment.section),
     # why
     Section("worst", "Worst molecules", _worst),
+    Section("motifs", "Motifs", motifs.section),
     # what goes with it
     Section("descriptors", "Descriptors", descriptors.section),
     # how far to trust it, and what it was made with
-    Section("card", "Model card", _card),
+    Section("card", "Model card", reliability.section),
     Section("changes", "Changes", changes_section.section),
 )

@@ -1,15 +1,13 @@
-"""How much of the library is accepted at every confidence, and what the held-out set says."""
+"""How much of the library is accepted at every confidence."""
 
 import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from probe.report import facts, figures
+from probe.report import figures
 from probe.report.material import Material
 from probe.report.screening import Floats, Rows, Screening
 
@@ -32,22 +30,20 @@ class Curve:
 
 
 def section(material: Material) -> dict[str, Any]:
-    """The coverage curve and the held-out reliability of the page, also written as a figure."""
+    """The coverage curve of the page, also written as a figure."""
     screening = material.screening
-    bins = facts.held_out(screening.card).get("reliability", [])
     if np.isnan(screening.p).all():
         figures.save_empty(screening.inputs.figures, "coverage", NO_SCORES)
-        return {"svg": None, "empty": NO_SCORES, "reliability": _reliability(bins), "data": None}
+        return {"svg": None, "empty": NO_SCORES, "data": None}
     p = by_confidence(screening)
     found = curve(p, screening.listed.num_rows)
-    figures.save(_sheet(screening, found, bins), screening.inputs.figures, "coverage")
-    alone = figures.figure(4.6, 3.4, layout="constrained")
-    draw_curve(alone.subplots(), found, screening)
+    drawn = figures.figure(4.6, 3.4, layout="constrained")
+    draw_curve(drawn.subplots(), found, screening)
+    figures.save(drawn, screening.inputs.figures, "coverage")
     accepted = screening.p[screening.accepted]
     alt = f"Accepted fraction over the confidence cutoff; {len(accepted):,} are accepted."
     return {
-        "svg": figures.inline(alone, "coverage-curve", alt),
-        "reliability": _reliability(bins),
+        "svg": figures.inline(drawn, "coverage-curve", alt),
         "n_overruled": screening.listed.num_rows - len(p),
         "expected": float(accepted.mean()) if len(accepted) else None,
         "data": {
@@ -100,42 +96,3 @@ def _mark_cutoffs(axes: Axes, screening: Screening) -> str:
         return text
     axes.axvline(1 - recompute, color=figures.MUTED, lw=1, ls=":")
     return f"{text}, recompute up to {1 - recompute:.3g}"
-
-
-def _sheet(screening: Screening, found: Curve, bins: list[dict[str, Any]]) -> Figure:
-    sheet = figures.figure(9.2, 3.4, layout="constrained")
-    axes = sheet.subplots(1, 2 if bins else 1, squeeze=False)[0]
-    draw_curve(axes[0], found, screening)
-    if bins:
-        draw_reliability(axes[1], bins)
-    return sheet
-
-
-def _reliability(bins: list[dict[str, Any]]) -> Markup | None:
-    if not bins:
-        return None
-    drawn = figures.figure(4.6, 3.4, layout="constrained")
-    draw_reliability(drawn.subplots(), bins)
-    return figures.inline(
-        drawn, "reliability", "Observed frequency of unreliable over the predicted one."
-    )
-
-
-def draw_reliability(axes: Axes, bins: list[dict[str, Any]]) -> None:
-    """Draw the observed frequency of unreliable over the predicted one, bin by bin."""
-    filled = [row for row in bins if row.get("n")]
-    axes.plot([0, 1], [0, 1], color=figures.MUTED, lw=1, ls=":", label="perfectly calibrated")
-    sizes = np.array([row["n"] for row in filled], dtype=float)
-    axes.scatter(
-        [row["mean_p"] for row in filled],
-        [row["frequency"] for row in filled],
-        s=14 + 90 * sizes / max(sizes.max(initial=1), 1),
-        color=figures.COOL,
-        alpha=0.85,
-        linewidth=0,
-        label="bin (area: conformers)",
-        clip_on=False,
-    )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted p_unreliable")
-    axes.set(ylabel="observed frequency", yticks=np.linspace(0, 1, 6))
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.07), ncols=2, handlelength=1.4)

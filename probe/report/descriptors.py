@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rdkit import Chem
@@ -13,7 +14,7 @@ from rdkit.Chem import Descriptors, rdMolDescriptors
 from scipy import stats
 
 from probe.molecules import of_smiles
-from probe.report import figures
+from probe.report import figures, population
 from probe.report.material import Material
 from probe.report.screening import Floats, Screening
 
@@ -35,6 +36,11 @@ def log_p(mol: Chem.Mol) -> float:
     return float(rdMolDescriptors.CalcCrippenDescriptors(mol)[0])
 
 
+def size_of_charge(mol: Chem.Mol) -> int:
+    """Absolute formal charge of the molecule."""
+    return abs(Chem.GetFormalCharge(mol))
+
+
 DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
     "Molecular weight": Descriptors.MolWt,  # type: ignore[attr-defined]
     "TPSA": rdMolDescriptors.CalcTPSA,
@@ -44,8 +50,21 @@ DESCRIPTORS: dict[str, Callable[[Chem.Mol], float]] = {
     "logP": log_p,
     "Rings": rdMolDescriptors.CalcNumRings,
     "Heavy halogens": heavy_halogens,
+    "Heavy atoms": rdMolDescriptors.CalcNumHeavyAtoms,
+    "Aromatic rings": rdMolDescriptors.CalcNumAromaticRings,
+    "Fraction sp³": rdMolDescriptors.CalcFractionCSP3,
+    "Charge": size_of_charge,
 }
-UNITS = {"Molecular weight": "g/mol", "TPSA": "Å²", "logP": "Crippen"}
+UNITS = {
+    "Molecular weight": "g/mol",
+    "TPSA": "Å²",
+    "logP": "Crippen",
+    "Fraction sp³": "of the carbons",
+    "Charge": "absolute",
+}
+WHOLE = DESCRIPTORS.keys() - {"Molecular weight", "TPSA", "logP", "Fraction sp³"}
+"""Descriptors that are counts."""
+PANELS = (6, 2)
 
 
 @dataclass(frozen=True)
@@ -96,25 +115,22 @@ def describe(screening: Screening) -> Molecules:
     Conformers of a molecule share its descriptors, so that they are no independent rows; their
     mean p_unreliable stands for the molecule.
     """
-    scored = ~np.isnan(screening.p)
-    smiles = screening.listed["smiles"].to_numpy(zero_copy_only=False)[scored]
-    named = np.array([bool(text) for text in smiles], dtype=bool)
-    different, owner = np.unique(smiles[named].astype(str), return_inverse=True)
-    n = np.bincount(owner, minlength=len(different))
-    totals = np.bincount(owner, weights=screening.p[scored][named], minlength=len(different))
-    random = np.random.default_rng(screening.inputs.seed)
-    drawn = np.sort(random.permutation(len(different))[:MOLECULE_LIMIT])
-    rows = [_values(str(different[index])) for index in drawn]
+    found = population.molecules(screening)
+    named = found.filter(pl.col("smiles").is_not_null())
+    drawn = population.drawn(named, MOLECULE_LIMIT, screening.inputs.seed)
+    rows = [_values(smiles) for smiles in drawn["smiles"]]
     read = np.array([row is not None for row in rows], dtype=bool)
-    kept = drawn[read]
+    kept = drawn.filter(read)
     table = np.array([row for row in rows if row is not None], dtype=float)
-    table = table.reshape(len(kept), len(DESCRIPTORS))
+    table = table.reshape(kept.height, len(DESCRIPTORS))
+    n_scored = int(found["n"].to_numpy().sum())
+    n_unread = int(drawn.filter(~read)["n"].to_numpy().sum())
     return Molecules(
         values=dict(zip(DESCRIPTORS, table.T, strict=True)),
-        p=totals[kept] / n[kept],
-        n_conformers=int(n[kept].sum()),
-        n_left_out=int((~named).sum() + n[drawn[~read]].sum()),
-        n_different=len(different),
+        p=kept["p"].to_numpy(),
+        n_conformers=int(kept["n"].sum()),
+        n_left_out=n_scored - int(named["n"].to_numpy().sum()) + n_unread,
+        n_different=named.height,
     )
 
 
@@ -125,7 +141,7 @@ def correlate(molecules: Molecules) -> list[Correlation]:
 
 def forest(correlations: Sequence[Correlation]) -> Figure:
     """Points with intervals, one row for each descriptor."""
-    drawn = figures.figure(4.6, 3.1, layout="constrained")
+    drawn = figures.figure(4.6, 4.2, layout="constrained")
     draw_forest(drawn.subplots(), correlations)
     return drawn
 
@@ -149,8 +165,8 @@ def draw_forest(axes: Axes, correlations: Sequence[Correlation]) -> None:
 
 def curves(molecules: Molecules) -> Figure:
     """Mean p_unreliable over the bins of every descriptor."""
-    drawn = figures.figure(4.6, 6.4, layout="constrained")
-    draw_curves(list(drawn.subplots(4, 2, sharey=True).flat), molecules)
+    drawn = figures.figure(4.6, 9.0, layout="constrained")
+    draw_curves(list(drawn.subplots(*PANELS, sharey=True).flat), molecules)
     return drawn
 
 
@@ -161,17 +177,17 @@ def draw_curves(grid: Sequence[Axes], molecules: Molecules) -> None:
         axes.errorbar(x, mean, half, color=figures.COOL, marker="o", ms=4, elinewidth=1.2, lw=1.4)
         unit = f" ({UNITS[name]})" if name in UNITS else ""
         axes.set(ylim=(0, 1), yticks=[0, 0.5, 1], title=name + unit)
-        axes.locator_params(axis="x", nbins=4, integer=name not in UNITS)
+        axes.locator_params(axis="x", nbins=4, integer=name in WHOLE)
         if index % 2 == 0:
             axes.set_ylabel("mean p")
 
 
 def sheet(correlations: Sequence[Correlation], molecules: Molecules) -> Figure:
     """Correlations and binned curves in one figure."""
-    drawn = figures.figure(9.2, 6.4, layout="constrained")
+    drawn = figures.figure(9.2, 9.0, layout="constrained")
     halves = drawn.subfigures(1, 2, wspace=0.06, squeeze=False)[0]
     draw_forest(halves[0].subplots(), correlations)
-    draw_curves(list(halves[1].subplots(4, 2, sharey=True).flat), molecules)
+    draw_curves(list(halves[1].subplots(*PANELS, sharey=True).flat), molecules)
     return drawn
 
 

@@ -1,7 +1,7 @@
 """The molecules with the highest p_unreliable, drawn with the importance of their atoms."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ def worst(screening: Screening) -> list[Drawing]:
     listed = screening.listed.take(pa.array(rows, pa.int64())).to_pylist()
     ids = [row["conformer_id"] for row in listed]
     inputs = screening.inputs
-    geometry = _pick(inputs.conformers, tables.CONFORMERS, ids, ["numbers", "positions", "charge"])
-    importance = _pick(inputs.scores, tables.SCORES, ids, ["importance"])
+    geometry = pick(inputs.conformers, tables.CONFORMERS, ids, ["numbers", "positions", "charge"])
+    importance = pick(inputs.scores, tables.SCORES, ids, ["importance"])
     return [
         _drawing(row, geometry[row["conformer_id"]], importance[row["conformer_id"]])
         for row in listed
@@ -82,7 +82,7 @@ def _worst_rows(screening: Screening) -> list[int]:
     return list(chosen.values())
 
 
-def _pick(
+def pick(
     paths: Sequence[Path], schema: pa.Schema, ids: list[str], columns: list[str]
 ) -> dict[str, dict[str, Any]]:
     """The rows of ``ids`` in the shards, by id."""
@@ -96,9 +96,11 @@ def _pick(
     return found
 
 
-def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, Any]) -> Drawing:
+def matched(
+    smiles: str, geometry: dict[str, Any], scored: dict[str, Any]
+) -> tuple[Chem.Mol | None, Floats | None, str]:
+    """The molecule to draw, its atoms' importance [N] if they can be coloured, and why not."""
     positions = np.array(geometry["positions"], dtype=float).reshape(-1, 3)
-    smiles = row["smiles"] or ""
     mol = in_geometry_order(smiles, geometry["numbers"], positions) if smiles else None
     note = ""
     if mol is None and not smiles:
@@ -110,6 +112,26 @@ def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, An
         importance = None
     elif importance is None or len(importance) != mol.GetNumAtoms():
         note, importance = "Not coloured: no importance was stored for each atom.", None
+    return mol, importance, note
+
+
+def prepared(mol: Chem.Mol, importance: Floats | None) -> tuple[Chem.Mol, Floats]:
+    """``mol`` without hydrogens and laid out flat, and the importance of what is left of it."""
+    if importance is None:
+        drawn, shares = Chem.RemoveHs(mol, sanitize=False), np.zeros(0)
+    else:
+        drawn, shares = heavy_importance(mol, importance)
+    drawn.RemoveAllConformers()
+    with rdBase.BlockLogs():
+        # bonds from distances alone may break valence rules: draw them all the same
+        Chem.SanitizeMol(drawn, catchErrors=True)
+        drawn = rdMolDraw2D.PrepareMolForDrawing(drawn, addChiralHs=False, forceCoords=True)
+    return drawn, shares
+
+
+def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, Any]) -> Drawing:
+    smiles = row["smiles"] or ""
+    mol, importance, note = matched(smiles, geometry, scored)
     svg, share = (None, None) if mol is None else _draw(mol, importance)
     if svg is None:
         note = "Not drawn: RDKit cannot read this SMILES."
@@ -129,22 +151,24 @@ def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, An
 
 def _draw(mol: Chem.Mol, importance: Floats | None) -> tuple[Markup, float | None]:
     """SVG of ``mol`` in the page's ink, and the share of the most important atom."""
-    if importance is None:
-        drawn, shares = Chem.RemoveHs(mol, sanitize=False), np.zeros(0)
-    else:
-        drawn, shares = heavy_importance(mol, importance)
-    drawn.RemoveAllConformers()
-    with rdBase.BlockLogs():
-        # bonds from distances alone may break valence rules: draw them all the same
-        Chem.SanitizeMol(drawn, catchErrors=True)
-        drawn = rdMolDraw2D.PrepareMolForDrawing(drawn, addChiralHs=False, forceCoords=True)
+    drawn, shares = prepared(mol, importance)
     top = float(shares.max()) if shares.size and shares.max() > 0 else None
     colours = (
         {index: (*HIGHLIGHT, 0.85 * float(share) / top) for index, share in enumerate(shares)}
         if top
         else {}
     )
-    canvas = rdMolDraw2D.MolDraw2DSVG(*SIZE)
+    return depict(drawn, colours), top
+
+
+def depict(
+    mol: Chem.Mol,
+    colours: Mapping[int, tuple[float, ...]] | None = None,
+    bonds: Mapping[int, tuple[float, ...]] | None = None,
+    size: tuple[int, int] = SIZE,
+) -> Markup:
+    """``mol`` as an SVG in the page's ink; ``colours`` of atoms, and ``bonds``, lie behind it."""
+    canvas = rdMolDraw2D.MolDraw2DSVG(*size)
     options: Any = canvas.drawOptions()  # its type stub forbids assignment
     options.useBWAtomPalette()
     options.clearBackground = False
@@ -155,13 +179,14 @@ def _draw(mol: Chem.Mol, importance: Floats | None) -> tuple[Markup, float | Non
     options.highlightRadius = 0.42
     options.fillHighlights = True
     canvas.DrawMolecule(
-        drawn,
-        highlightAtoms=list(colours),
-        highlightAtomColors=colours,
-        highlightBonds=[],
+        mol,
+        highlightAtoms=list(colours or {}),
+        highlightAtomColors=dict(colours or {}),
+        highlightBonds=list(bonds or {}),
+        highlightBondColors=dict(bonds or {}),
     )
     canvas.FinishDrawing()
-    return _themed(canvas.GetDrawingText()), top
+    return _themed(canvas.GetDrawingText())
 
 
 def _themed(svg: str) -> Markup:

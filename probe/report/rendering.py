@@ -5,6 +5,7 @@ from pathlib import Path
 import jinja2
 
 FOLDER = Path(__file__).parent
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def environment() -> jinja2.Environment:
@@ -16,7 +17,10 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"count": count, "share": share, "number": number, "signed": signed}
+    made.filters |= {
+        **{"count": count, "share": share, "number": number, "signed": signed},
+        **{"hours": hours, "pvalue": pvalue},
+    }
     return made
 
 
@@ -45,3 +49,20 @@ def signed(value: float, digits: int = 2) -> str:
 def number(value: float) -> str:
     """A whole number as a count, any other with three digits after the point."""
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def hours(value: float) -> str:
+    """To a hundredth, or whole where there are many."""
+    if 0 < value < 0.01:
+        return "< 0.01"
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def pvalue(value: float) -> str:
+    """A probability to two digits, a tiny one as a power of ten."""
+    if value >= 0.001:
+        return f"{value:.2g}"
+    if value < 1e-300:
+        return "< 10⁻³⁰⁰"
+    digits, power = f"{value:.1e}".split("e-")
+    return f"{digits} × 10⁻{str(int(power)).translate(SUPERSCRIPT)}"

@@ -16,6 +16,11 @@ rule report:
             category="{library}",
         ),
         map="results/{library}/map.parquet",
+        decision=report(
+            "results/{library}/figures/decision.svg",
+            caption="../report/decision.rst",
+            category="{library}",
+        ),
         coverage=report(
             "results/{library}/figures/coverage.svg",
             caption="../report/coverage.rst",
@@ -31,9 +36,24 @@ rule report:
             caption="../report/elements.rst",
             category="{library}",
         ),
+        enrichment=report(
+            "results/{library}/figures/enrichment.svg",
+            caption="../report/enrichment.rst",
+            category="{library}",
+        ),
+        motifs=report(
+            "results/{library}/figures/motifs.svg",
+            caption="../report/motifs.rst",
+            category="{library}",
+        ),
         descriptors=report(
             "results/{library}/figures/descriptors.svg",
             caption="../report/descriptors.rst",
+            category="{library}",
+        ),
+        reliability=report(
+            "results/{library}/figures/reliability.svg",
+            caption="../report/reliability.rst",
             category="{library}",
         ),
     log:
