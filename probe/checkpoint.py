@@ -81,6 +81,18 @@ class Checkpoint:
         return [answers[index] for index in range(len(samples))]
 
     @torch.inference_mode()
+    def attention(self, sample: Sample) -> NDArray[np.float32]:
+        """How much each atom (row) of ``sample`` attends to each other [N, N], rows sum to one.
+
+        The mean of the members and of their heads; the sum of a column is the importance of its
+        atom, but for a factor.
+        """
+        inputs = self.normalisation([sample])
+        found = torch.stack([member.eval()(inputs).attention[0] for member in self.members])
+        weights: NDArray[np.float32] = found.mean(dim=0).cpu().numpy()
+        return weights
+
+    @torch.inference_mode()
     def p_unreliable(self, inputs: Inputs) -> NDArray[np.float64]:
         """P(unreliable) [B] of a batch that is already normalised."""
         answers = [member.eval()(inputs).answer for member in self.members]

@@ -60,6 +60,7 @@ class Outputs(NamedTuple):
     answer: Tensor  # [B, 2]
     molecule: Tensor  # [B, 256], the molecular embedding
     importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
+    attention: Tensor  # [B, N, N], of each query (row) to each atom, the heads' mean
 
 
 class Normalisation(nn.Module):
@@ -207,7 +208,8 @@ class Probe(nn.Module):
             location = self.location(atoms).masked_fill(absent, 0.0).sum(dim=1)
             answer = torch.cat([location, answer.clamp(*LOG_SCALE)], dim=-1)
         received = weights.masked_fill(absent, 0.0).sum(dim=1)  # padded queries do not count
-        return Outputs(answer, molecule, received / received.sum(1, keepdim=True))
+        importance = received / received.sum(1, keepdim=True)
+        return Outputs(answer, molecule, importance, weights)
 
 
 def _spread(values: NDArray[Any]) -> float:

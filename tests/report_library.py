@@ -1,5 +1,7 @@
 """A small triaged library of real molecules, as the steps before the report leave it on disk."""
 
+import base64
+import gzip
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +14,12 @@ from rdkit import Chem
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from probe import tables
+from probe.cache import Cache, Cached
 from probe.card import FORMAT_VERSION
+from probe.checkpoint import Checkpoint, save_checkpoint
 from probe.conformers import conformer_id, rounded
 from probe.metrics import evaluate
+from probe.network import Normalisation, Probe
 from probe.policy import Policy
 from probe.report.page import Inputs
 from probe.risk import Promise
@@ -23,6 +28,9 @@ from probe.triage import decide
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ENDS_SCRIPT = "</script><script>alert(2)</script>"
+
+WIDTH = 16
+"""Features an atom in the cache; only a real backbone has 256."""
 
 MOLECULES = """
 CCO CC(=O)O c1ccccc1 Cc1ccccc1 CC(=O)Oc1ccccc1C(=O)O CC(=O)Nc1ccc(O)cc1
@@ -211,6 +219,66 @@ def card() -> dict[str, Any]:
         "training": {"n_conformers": 415, "n_molecules": 415},
         "held_out": evaluate(p, error, 0.87),
     }
+
+
+def with_cache(made: Library, inputs: Inputs, folder: Path) -> Inputs:
+    """``inputs`` with a checkpoint of untrained networks, and a cache and reference energies.
+
+    The cache holds random embeddings of what was scored, in two parts; reference energies are
+    known of the first ten conformers, 0.01 eV above the backbone's.
+    """
+    random = np.random.default_rng(8)
+    scored = [row for row in made.scores if row["refusal"] is None]
+    by_id = {row["conformer_id"]: row for row in made.conformers}
+    cache = Cache(folder / "cache", made.card["fingerprint"], WIDTH)
+    parts = dict.fromkeys((row["conformer_id"] for row in made.scores), None)
+    for half in (scored[::2], scored[1::2]):
+        rows = [_cached(row, by_id[row["conformer_id"]]["n_atoms"], random) for row in half]
+        parts |= dict.fromkeys((row.conformer_id for row in rows), cache.add(rows))
+    embedded = folder / "embedded.parquet"
+    places = [{"conformer_id": i, "part": part, "refusal": None} for i, part in parts.items()]
+    tables.write(embedded, places, tables.EMBEDDED, {})
+    settings = {
+        **{"embedding_dim": WIDTH, "charges": True, "head": "distribution", "n_members": 2},
+        **{"temperature": 1.0, "shift": {"per_element": {"C": 0.02}, "per_charge": 0.0}},
+    }
+    members = [Probe(WIDTH, charges=True, head="distribution").eval() for _ in range(2)]
+    untrained = Checkpoint(made.card | settings, Normalisation(WIDTH), members)
+    save_checkpoint(replace(untrained, held_out=_held_out(made, random)), inputs.checkpoint)
+    references = folder / "references.parquet"
+    rows = [_reference(by_id[row["conformer_id"]], row["energy_ev"]) for row in scored[:10]]
+    tables.write(references, rows, tables.REFERENCES, {})
+    return replace(inputs, embedded=(embedded,), cache=folder / "cache", references=(references,))
+
+
+def _cached(row: dict[str, Any], n_atoms: int, random: np.random.Generator) -> Cached:
+    embedding = random.normal(size=(n_atoms, WIDTH)).astype(np.float16)
+    charges = random.normal(scale=0.3, size=n_atoms).astype(np.float32)
+    energy = row["energy_ev"]
+    return Cached(row["conformer_id"], energy, {"dispersion": 0.0}, charges, embedding)
+
+
+def _held_out(made: Library, random: np.random.Generator) -> list[dict[str, Any]]:
+    return [
+        {
+            **{name: row[name] for name in ("conformer_id", "smiles", "n_atoms", "numbers")},
+            **{"latent_distance": 1.0, "location_kcal": None, "scale_kcal": None},
+            **{"p_unreliable": (p := random.random()), "error_kcal": 2.0 * (random.random() < p)},
+        }
+        for row in made.conformers
+    ]
+
+
+def _reference(row: dict[str, Any], energy_ev: float) -> dict[str, Any]:
+    shifted = energy_ev + 0.02 * row["numbers"].count(6) + 0.01
+    names = ("conformer_id", "smiles", "source", "numbers", "positions", "charge")
+    known = {name: row[name] for name in names}
+    return dict.fromkeys(tables.REFERENCES.names) | known | {"energy_ev": shifted}
+
+
+def unpacked(text: str) -> Any:
+    """What base64 of compressed JSON says, as the page's scripts read it."""
+    return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
 def data_of(page: str) -> dict[str, Any]:

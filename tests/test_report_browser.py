@@ -1,11 +1,14 @@
 """The report in a real browser: offline, quiet, readable on a phone, and its controls work."""
 
+import csv
 import os
+import re
 import shutil
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
-from report_library import HOSTILE, data_of, library
+from playwright.sync_api import expect, sync_playwright
+from report_library import HOSTILE, data_of, library, unpacked, with_cache
 
 from probe.report.page import write_report
 
@@ -19,6 +22,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 WIDTHS = [1280, 390]
+AXE = (Path(__file__).parent / "vendor/axe.min.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -41,85 +45,289 @@ def report(tmp_path_factory):
     made = library()
     made.conformers[0]["molecule_id"] = "a" * 300  # a long name without a place to break
     made.rejected = [{"source": "demo.smi:62", "reason": "b" * 300, "molecule_id": HOSTILE}]
-    write_report(made.write(folder), folder / "report.html")
+    inputs = with_cache(made, made.write(folder), folder)
+    write_report(inputs, folder / "report.html")
     return folder / "report.html"
 
 
 @pytest.fixture
 def opened(chromium, report, request):
     """The report open at a width, with all that went wrong or was asked for on the way."""
-    context = chromium.new_context(viewport={"width": request.param, "height": 900})
+    yield from opening(chromium, report, request.param)
+
+
+def opening(chromium, report, width):
+    context = chromium.new_context(viewport={"width": width, "height": 900})
     tab = context.new_page()
     tab.troubles, tab.requests, tab.dialogs = [], [], []
-    tab.on("console", lambda message: tab.troubles.append(message.text))
+    tab.on("console", lambda message: complain(tab, message.text))
     tab.on("pageerror", lambda error: tab.troubles.append(str(error)))
     tab.on("request", lambda asked: tab.requests.append(asked.url))
     tab.on("dialog", lambda dialog: (tab.dialogs.append(dialog.message), dialog.dismiss()))
     tab.goto(report.as_uri(), wait_until="load")
+    tab.wait_for_selector("#explorer[data-ready]")
     yield tab
     context.close()
+
+
+def complain(tab, text):
+    """Keep what the page says, not what Chromium says of drawing without a graphics card."""
+    if "GL Driver Message" not in text:
+        tab.troubles.append(text)
+
+
+@pytest.fixture(scope="module", params=WIDTHS)
+def untouched(chromium, report, request):
+    """The report open at a width, for tests that only look."""
+    yield from opening(chromium, report, request.param)
 
 
 at_every_width = pytest.mark.parametrize("opened", WIDTHS, indirect=True)
 
 
-@at_every_width
-def test_opens_quietly_and_asks_for_nothing(opened, report):
-    assert opened.troubles == []
-    assert [url for url in opened.requests if not url.startswith("data:")] == [report.as_uri()]
+def test_opens_quietly_and_asks_for_nothing(untouched, report):
+    assert untouched.troubles == []
+    assert [url for url in untouched.requests if not url.startswith("data:")] == [report.as_uri()]
 
 
-@at_every_width
-def test_shows_the_counts(opened):
-    flow = opened.locator(".flow").inner_text().split()
+def test_shows_the_counts(untouched):
+    flow = untouched.locator(".flow").inner_text().split()
     assert flow[:3] == ["62", "records", "read"]
     assert "61" in flow
 
 
-@at_every_width
-def test_fits_the_screen(opened):
-    width = opened.evaluate("document.documentElement.scrollWidth")
-    assert width <= opened.viewport_size["width"]
+def test_fits_the_screen(untouched):
+    width = untouched.evaluate("document.documentElement.scrollWidth")
+    assert width <= untouched.viewport_size["width"]
+
+
+def test_a_hostile_name_is_text(untouched):
+    assert untouched.locator("#worst h3").first.inner_text() == HOSTILE
+    assert untouched.locator("img").count() == 0
+    assert untouched.dialogs == []
 
 
 @at_every_width
-def test_a_hostile_name_is_text(opened):
-    assert opened.locator("#worst h3").first.inner_text() == HOSTILE
-    assert opened.locator("img").count() == 0
+def test_the_cutoff_moves(opened, report):
+    data = data_of(report.read_text())["decision"]
+    says = {
+        name: opened.locator(f"#cutoff [data-says={name}]")
+        for name in ("cutoff", "accept", "expected", "between", "recompute", "saved", "spent")
+    }
+
+    def first(name):
+        return says[name].inner_text().split()[0]
+
+    assert says["cutoff"].inner_text() == "0.60"
+    for step in (60, 80):
+        opened.locator("#cutoff-slider").fill(str(step))
+        assert says["cutoff"].inner_text() == f"{step / 100:.2f}"
+        for name in ("accept", "between", "recompute"):
+            assert first(name) == str(data[name][step])
+        risk = data["expected_unreliable"][step]
+        low, high = data["low"][step], data["high"][step]
+        assert says["expected"].inner_text() == f"{risk:.1%} ({low:.1%} to {high:.1%})".replace(
+            "%", " %"
+        )
+        assert float(first("saved")) == pytest.approx(data["core_hours_saved"][step], rel=0.01)
+        assert float(first("spent")) == pytest.approx(data["core_hours_spent"][step], rel=0.01)
+    assert data["accept"][80] < data["accept"][60]
+    opened.locator("#cutoff-slider").fill("100")
+    assert says["expected"].inner_text() == "nothing accepted"
+
+
+@at_every_width
+def test_the_pointer_shows_the_molecule(opened):
+    point_at(opened, 0)
+    tip = opened.locator("#tip")
+    tip.wait_for(state="visible")
+    assert tip.locator("b").inner_text() == HOSTILE
+    assert tip.locator("svg.sketch").count() == 1
+    said = tip.inner_text()
+    assert f"p_unreliable {sample(opened)['p'][0]:.3f}, to recompute" in said
+    assert " eV" in said
     assert opened.dialogs == []
 
 
 @at_every_width
-def test_the_slider_reads_off_the_curve(opened, report):
-    data = data_of(report.read_text())["coverage"]
-    accepted = opened.locator("[data-says=accepted]")
-    assert accepted.inner_text().split()[0] == str(data["n"][60])
-    opened.locator("#slider").fill("90")
-    assert opened.locator("[data-says=cutoff]").inner_text() == "0.90"
-    assert accepted.inner_text().split()[0] == str(data["n"][90])
-    assert data["n"][90] < data["n"][60]
-    left = data["total"] - data["n"][90]
-    assert opened.locator("[data-says=recompute]").inner_text().split()[0] == str(left)
-    opened.locator("#slider").fill("100")
-    assert opened.locator("[data-says=expected]").inner_text() == "nothing accepted"
+def test_a_click_pins_the_molecule(opened):
+    point_at(opened, 2, click=True)
+    known = sample(opened)
+    expect(opened.locator("#pinned-title")).to_have_text(known["name"][2])
+    body = opened.locator("#pinned-body")
+    expect(body.locator("svg.sketch .glow circle").first).to_be_attached()
+    expect(body.locator("canvas[role=img]")).to_have_attribute(
+        "aria-label", re.compile(r"Attention matrix of \d+ atoms. Strongest: \w+ gives \w+ ")
+    )
+    expect(body.locator(".viewer canvas").first).to_be_visible()
+    said = body.inner_text()
+    assert known["id"][2] in said
+    assert known["reason"][2] in said
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_the_matrix_says_what_a_cell_is(opened):
+    opened.locator("[data-step='1']").click()
+    canvas = opened.locator("#pinned-body canvas[role=img]")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    opened.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2)
+    last = opened.locator(".told").inner_text().split()
+    assert last[0] == last[2]  # the lower right cell: the last atom and itself
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_the_keyboard_steps_through_the_worst(opened):
+    known = sample(opened)
+    forwards = opened.locator("[data-step='1']")
+    forwards.focus()
+    for place in range(3):
+        opened.keyboard.press("Enter")
+        expect(opened.locator("#pinned-title")).to_have_text(known["name"][place])
+    opened.locator("[data-step='-1']").press("Enter")
+    expect(opened.locator("#pinned-title")).to_have_text(known["name"][1])
 
 
 @at_every_width
-def test_each_reading_stands_on_one_line(opened):
-    for reading in opened.locator("#reader dd").all():
-        assert reading.bounding_box()["height"] < 32
+def test_filters_count_and_name_what_they_leave(opened):
+    known = sample(opened)
+    n = len(known["p"])
+    says = opened.locator("#shown")
+    assert says.inner_text() == f"{n} on this page are shown."
+    opened.locator("[name=verdict]").select_option("recompute")
+    opened.locator("[name=element]").select_option("Cl")
+    both = [
+        not accepted and holds == "1"
+        for accepted, holds in zip(known["accept"], known["elements"]["Cl"], strict=True)
+    ]
+    assert says.inner_text() == f"{sum(both)} of {n} on this page are shown."
+    command = opened.locator("#command").inner_text()
+    assert command.endswith("triage --verdict recompute --element Cl --out ids.csv")
+    opened.locator("[name=text]").fill("it's not there")
+    assert says.inner_text() == f"0 of {n} on this page are shown."
+    assert "--text 'it'\\''s not there'" in opened.locator("#command").inner_text()
+    assert opened.locator("#download").is_disabled()
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_colours_follow_what_is_chosen(opened):
+    choices = opened.locator("[name=colour] option").evaluate_all("all => all.map(o => o.value)")
+    assert choices[:3] == ["p", "verdict", "error"]
+    assert "element:Br" in choices
+    assert "descriptor:TPSA" in choices
+    seen = set()
+    for choice in choices:
+        opened.locator("[name=colour]").select_option(choice)
+        opened.wait_for_function(
+            "choice => document.querySelector('#legend').innerText", arg=choice
+        )
+        seen.add(opened.locator("#legend").inner_text())
+    assert len(seen) == len(choices)
+    known = sample(opened)
+    opened.locator("[name=colour]").select_option("element:Br")
+    n = known["elements"]["Br"].count("1")
+    assert f"holds Br ({n})" in opened.locator("#legend").inner_text()
+    assert opened.troubles == []
+
+
+def test_errors_are_those_of_the_reference_energies(report):
+    known = unpacked(data_of(report.read_text())["umap"]["sample"])
+    found = [error for error in known["error"] if error is not None]
+    assert found == pytest.approx([0.01 * 23.060548] * 10, abs=1e-3)
 
 
 @at_every_width
-def test_the_map_names_the_molecule_under_the_pointer(opened, report):
-    left, top, p, name, _ = data_of(report.read_text())["umap"][0]
-    frame = opened.locator("#map")
-    frame.scroll_into_view_if_needed()
-    box = frame.bounding_box()
-    opened.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
-    said = opened.locator("#map-says").inner_text()
-    assert said.startswith(f"{name}: p_unreliable {p:.2f}")
-    assert opened.locator(".ring").is_visible()
+def test_a_region_is_downloaded_and_named(opened):
+    opened.locator("[data-drag=select]").click()
+    drag(opened, (0.02, 0.02), (0.98, 0.98))
+    known = sample(opened)
+    n = len(known["p"])
+    expect(opened.locator("#shown")).to_have_text(f"{n} of {n} on this page are in the box.")
+    box = [float(x) for x in re.search(r"--box[= ](\S+)", command_of(opened))[1].split(",")]
+    assert box[0] < min(known["x"]) < max(known["x"]) < box[1]
+    assert box[2] < min(known["y"]) < max(known["y"]) < box[3]
+    with opened.expect_download() as started:
+        opened.locator("#download").click()
+    text = Path(started.value.path()).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["conformer_id"] for row in rows] == known["id"]
+    assert rows[0]["molecule_id"] == HOSTILE
+    opened.locator("#clear").click()
+    expect(opened.locator("#shown")).to_have_text(f"{n} on this page are shown.")
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_zooming_and_back(opened):
+    def wide():
+        low, high = opened.evaluate("document.querySelector('#plot').layout.xaxis.range")
+        return high - low
+
+    whole = wide()
+    opened.locator("[aria-label='Zoom in']").click()
+    assert wide() == pytest.approx(0.6 * whole)
+    opened.locator("[data-zoom=all]").click()
+    assert wide() == pytest.approx(whole)
+
+
+@pytest.mark.parametrize(
+    ("opened", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")], indirect=["opened"]
+)
+def test_nothing_that_axe_knows_keeps_anyone_out(opened, scheme):
+    opened.emulate_media(color_scheme=scheme)
+    opened.locator("[data-step='1']").click()
+    expect(opened.locator("#pinned-body .viewer")).to_be_visible()
+    opened.evaluate(AXE)
+    found = opened.evaluate("axe.run()")["violations"]
+    said = [(rule["id"], node["html"][:200]) for rule in found for node in rule["nodes"]]
+    assert said == []
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_on_paper_the_map_is_a_picture_and_controls_are_gone(opened):
+    assert not opened.locator("#still").is_visible()
+    opened.emulate_media(media="print")
+    assert opened.locator("#still").is_visible()
+    assert not opened.locator("#explorer").is_visible()
+
+
+def command_of(tab):
+    return tab.locator("#command").inner_text()
+
+
+def sample(tab):
+    """What the page knows of the molecules that it shows."""
+    return tab.evaluate("report.unpack(report.data.umap.sample)")
+
+
+def point_at(tab, row, click=False):
+    """Move the pointer to the ``row`` of the sample, on top of what may lie over it."""
+    tab.locator("#plot").scroll_into_view_if_needed()
+    box = tab.locator("#plot").bounding_box()
+    left, top = tab.evaluate(
+        """([x, y]) => {
+            const {xaxis, yaxis} = document.querySelector("#plot")._fullLayout;
+            return [xaxis.l2p(x), yaxis.l2p(y)];
+        }""",
+        [sample(tab)[axis][row] for axis in "xy"],
+    )
+    tab.mouse.move(box["x"] + left + 8, box["y"] + top + 8)
+    tab.mouse.move(box["x"] + left + 1, box["y"] + top + 1, steps=3)
+    if click:
+        tab.mouse.click(box["x"] + left + 1, box["y"] + top + 1)
+
+
+def drag(tab, start, stop):
+    """Drag over the map, from and to fractions of it."""
+    tab.locator("#plot").scroll_into_view_if_needed()
+    box = tab.locator("#plot").bounding_box()
+    ends = [
+        (box["x"] + left * box["width"], box["y"] + top * box["height"])
+        for left, top in (start, stop)
+    ]
+    tab.mouse.move(*ends[0])
+    tab.mouse.down()
+    tab.mouse.move(*ends[1], steps=8)
+    tab.mouse.up()
 
 
 @pytest.mark.parametrize("opened", [1280], indirect=True)

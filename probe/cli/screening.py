@@ -212,6 +212,13 @@ def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
 @click.option("--figures", type=FOLDER, required=True, help="The figures alone, SVG and PNG.")
 @click.option("--umap-points", type=click.IntRange(1), default=200_000, show_default=True)
 @click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--cache", type=FOLDER, help="Cache of embeddings: the page shows attention, too.")
+@click.option(
+    "--references",
+    type=FILE,
+    multiple=True,
+    help="Reference energies as `probe label` writes them: the map shows errors, too.",
+)
 def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: Any) -> None:
     """Report on the triaged library in FOLDER."""
     from probe import card
@@ -225,6 +232,7 @@ def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: A
         triage=folder,
         conformers=tuple(made.files(folder / "conformers")),
         scores=tuple(made.files(folder / "scores")),
+        embedded=tuple(made.files(folder / "embedded")),
         checkpoint=card.resolve(checkpoint),
         figures=figures,
         **options,

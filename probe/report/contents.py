@@ -2,7 +2,8 @@
 
 To add one: a template ``sections/<name>.html``, which finds what its function returned as
 ``content``, and a line in ``SECTIONS``. A function that returns None leaves its section out; what
-it returns under ``data`` reaches the page's scripts as JSON, under the section's name.
+it returns under ``data`` reaches the page's scripts as JSON, under the section's name; the files
+that it names under ``scripts`` run in the page, after ``report.js``.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,6 +1,5 @@
 """How much of the library is accepted at every confidence."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +33,7 @@ def section(material: Material) -> dict[str, Any]:
     screening = material.screening
     if np.isnan(screening.p).all():
         figures.save_empty(screening.inputs.figures, "coverage", NO_SCORES)
-        return {"svg": None, "empty": NO_SCORES, "data": None}
+        return {"svg": None, "empty": NO_SCORES}
     p = by_confidence(screening)
     found = curve(p, screening.listed.num_rows)
     drawn = figures.figure(4.6, 3.4, layout="constrained")
@@ -46,11 +45,6 @@ def section(material: Material) -> dict[str, Any]:
         "svg": figures.inline(drawn, "coverage-curve", alt),
         "n_overruled": screening.listed.num_rows - len(p),
         "expected": float(accepted.mean()) if len(accepted) else None,
-        "data": {
-            "n": found.n_accepted.tolist(),
-            "expected": [None if math.isnan(share) else share for share in found.expected],
-            "total": found.n_conformers,
-        },
     }
 
 

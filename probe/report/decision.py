@@ -86,6 +86,7 @@ def section(material: Material) -> dict[str, Any]:
         "no_held_out": NO_HELD_OUT,
         "n_ruled": found.n_ruled,
         "n_unknown": found.n_unknown,
+        "scripts": ("decision.js",),
         "data": columns,
     }
 

@@ -36,6 +36,10 @@ UNRELIABLE = LinearSegmentedColormap.from_list(
 
 The colour-blind see the same steps; every colour stands out from white and from black.
 """
+VALUE = LinearSegmentedColormap.from_list(
+    "value", ["#3b4a9b", "#3f7fae", "#3aa69a", "#7fbf5f", "#d8c62f"]
+)
+"""Of quantities that are neither good nor bad: from dark blue to yellow, ever lighter."""
 SCALE = Normalize(0, 1)
 RASTER_DPI = 180
 

@@ -112,20 +112,21 @@ def draw_element(axes: Axes, places: Floats, element: Element, screening: Screen
 
 def in_page(places: Floats, rows: Rows) -> Floats:
     """Where ``rows`` of the map lie in ``library_map``'s figure, as fractions from its top left."""
-    low, high = _limits(places)
+    low, high = limits(places)
     share = (places[rows] - low) / (high - low)
     left, bottom, width, height = MAP_BOX
     return np.column_stack([left + width * share[:, 0], 1 - bottom - height * share[:, 1]])
 
 
-def _limits(places: Floats) -> tuple[Floats, Floats]:
+def limits(places: Floats) -> tuple[Floats, Floats]:
+    """The lower left and upper right corner of the map that shows all of ``places``."""
     low, high = np.nanmin(places, axis=0), np.nanmax(places, axis=0)
     margin = 0.04 * np.maximum(high - low, 1e-6)
     return low - margin, high + margin
 
 
 def _frame(axes: Axes, places: Floats) -> None:
-    low, high = _limits(places)
+    low, high = limits(places)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
 
 
@@ -157,7 +158,7 @@ def _scatter(axes: Axes, places: Floats, screening: Screening) -> None:
 def _raster(axes: Axes, places: Floats, p: Floats) -> None:
     """Draw the mean p_unreliable of every cell that holds a conformer."""
     mapped = ~np.isnan(places[:, 0])
-    low, high = _limits(places)
+    low, high = limits(places)
     options: dict[str, Any] = {"bins": CELLS, "range": list(zip(low, high, strict=True))}
     x, y = places[mapped].T
     n = np.histogram2d(x, y, **options)[0]

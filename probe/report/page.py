@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from probe import __version__, tables
 from probe.report import composition, contents, embedding_map, facts, figures, rendering
@@ -44,9 +45,9 @@ def as_json(value: object) -> Markup:
 
 
 def _render(material: Material, sections: Sequence[Filled]) -> str:
-    script = (FOLDER / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     data = {s.anchor: s.content["data"] for s in sections if "data" in s.content}
+    named = [name for s in sections for name in s.content.get("scripts", ())]
+    scripts = [_script(name) for name in dict.fromkeys(["report.js", *named])]
     screening = material.screening
     template = rendering.environment().get_template("template.html")
     return template.render(
@@ -56,8 +57,20 @@ def _render(material: Material, sections: Sequence[Filled]) -> str:
         screening=screening,
         sections=sections,
         style=Markup((FOLDER / "style.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_digest=digest,
+        scripts=[Markup(script) for script in scripts],
+        digests=[_digest(script) for script in scripts],
+        # plotly compiles its shaders' calls; the digests still decide which scripts run at all
+        compiles="plotly" in named,
         data=as_json(data),
         probe_version=__version__,
     )
+
+
+def _script(name: str) -> str:
+    """The script ``name`` of this folder, or plotly's, which comes with its package."""
+    return get_plotlyjs() if name == "plotly" else (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """What the page's policy lets run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

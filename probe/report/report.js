@@ -1,58 +1,43 @@
 "use strict";
-(() => {
+/* What the page's scripts share. */
+window.report = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const whole = new Intl.NumberFormat("en");
   const percent = (share) => `${(100 * share).toFixed(1)} %`;
+  const count = (n) => whole.format(n);
 
-  function coverage() {
-    const form = document.getElementById("reader");
-    if (!form || !data.coverage) return;
-    const slider = form.querySelector("input");
-    const { n, expected, total } = data.coverage;
-    const say = (name, text) => { form.querySelector(`[data-says=${name}]`).textContent = text; };
-    const read = () => {
-      const step = Number(slider.value);
-      const risk = expected[step];
-      say("cutoff", (step / 100).toFixed(2));
-      say("accepted", `${whole.format(n[step])} (${percent(n[step] / total)})`);
-      say("recompute", `${whole.format(total - n[step])} (${percent(1 - n[step] / total)})`);
-      say("expected", risk === null ? "nothing accepted" : percent(risk));
-    };
-    slider.addEventListener("input", read);
-    read();
-    form.hidden = false;
+  /** An element with attributes and children; text is never read as markup. */
+  function make(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    made.append(...children);
+    return made;
   }
 
-  function map() {
-    const frame = document.getElementById("map");
-    if (!frame || !data.umap.length) return;
-    const ring = frame.querySelector(".ring");
-    const says = document.getElementById("map-says");
-    const pick = (event) => {
-      const box = frame.getBoundingClientRect();
-      const x = event.clientX - box.left;
-      const y = event.clientY - box.top;
-      let best = null;
-      let nearest = 24 ** 2;
-      for (const point of data.umap) {
-        const away = (point[0] * box.width - x) ** 2 + (point[1] * box.height - y) ** 2;
-        if (away < nearest) { nearest = away; best = point; }
-      }
-      ring.hidden = best === null;
-      if (best === null) return;
-      ring.style.left = `${100 * best[0]}%`;
-      ring.style.top = `${100 * best[1]}%`;
-      says.textContent = `${best[3]}: p_unreliable ${best[2].toFixed(2)}, ${best[4]}`;
-    };
-    frame.addEventListener("pointermove", pick);
-    frame.addEventListener("pointerdown", pick);
-    says.textContent = "Point at a molecule to read its name.";
+  /** What base64 of compressed JSON says. */
+  async function unpack(text) {
+    const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    const plain = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(plain).json();
   }
 
-  // what is folded away on a screen cannot be unfolded on paper
-  addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details")) details.open = true;
-  });
-  coverage();
-  map();
+  /** Items of a list that lies in packed pieces; a piece is unpacked when one of it is wanted. */
+  function shelf(pieces, atOnce) {
+    const opened = new Map();
+    return async (place) => {
+      const number = Math.floor(place / atOnce);
+      if (place < 0 || number >= pieces.length) return null;
+      if (!opened.has(number)) opened.set(number, unpack(pieces[number]));
+      return (await opened.get(number))[place % atOnce] ?? null;
+    };
+  }
+
+  const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
+
+  return { data, percent, count, make, unpack, shelf, colour };
 })();
+
+// what is folded away on a screen cannot be unfolded on paper
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});

@@ -50,6 +50,9 @@ class Inputs:
     figures: Path
     umap_points: int
     seed: int
+    embedded: tuple[Path, ...] = ()  # with the cache: without them, no attention is shown
+    cache: Path | None = None
+    references: tuple[Path, ...] = ()  # tables of reference energies
 
 
 @dataclass(frozen=True)

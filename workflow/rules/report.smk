@@ -4,10 +4,13 @@ rule report:
         plan="results/{library}/plan.json",
         conformers=shards("results/{library}/conformers/{shard}.parquet"),
         scores=shards("results/{library}/scores/{shard}.parquet"),
+        embedded=shards("results/{library}/embedded/{shard}.parquet"),
         accept="results/{library}/accept.parquet",
         recompute="results/{library}/recompute.parquet",
         rejected="results/{library}/rejected.parquet",
         summary="results/{library}/summary.json",
+        changes="results/{library}/changes.json",
+        changed="results/{library}/changes.parquet",
         card=checkpoint(card.CARD),
     output:
         page=report(
@@ -69,8 +72,9 @@ rule report:
         folder=subpath(output.page, parent=True),
         figures=subpath(output.umap, parent=True),
         checkpoint=subpath(input.card, parent=True),
+        cache=config["cache"],
         options=flags("report"),
     shell:
         "probe report {params.folder:q} --checkpoint {params.checkpoint:q}"
-        " --figures {params.figures:q} {params.options:q}"
+        " --figures {params.figures:q} --cache {params.cache:q} {params.options:q}"
         " --out {output.page:q} > {log:q} 2>&1"
