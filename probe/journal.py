@@ -42,9 +42,7 @@ class Journal:
             tables.atomically(self.path, lambda handle: handle.write(first))
         self._handle = self._opened()
         try:
-            earlier = tables.read(self.out, self.schema).to_pylist() if self.out.exists() else []
-            written = self._lines(self.path.read_bytes())
-            self.rows = {row["conformer_id"]: row for row in (*earlier, *written)}
+            self.rows = self._finished()
             self._handle.write(b"\n")  # a kill may have left half a line
         except BaseException:
             self._handle.close()
@@ -53,6 +51,11 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._handle.close()
+
+    def peek(self) -> dict[str, Row]:
+        """Rows that are finished by now, of whichever run; nothing is locked or changed."""
+        self._require_origin()
+        return self._finished()
 
     def append(self, row: Row) -> None:
         """Add ``row``, and see it on the disk."""
@@ -65,6 +68,15 @@ class Journal:
         """Write ``rows`` as the table. The journal is done with."""
         tables.write(self.out, rows, self.schema, self.origin)
         self.path.unlink()
+
+    def _finished(self) -> dict[str, Row]:
+        # the journal first: one that ends in between is in the table by then
+        try:
+            written = [*self._lines(self.path.read_bytes())]
+        except FileNotFoundError:
+            written = []
+        earlier = tables.read(self.out, self.schema).to_pylist() if self.out.exists() else []
+        return {row["conformer_id"]: row for row in (*earlier, *written)}
 
     def _require_origin(self) -> None:
         if not self.out.exists():

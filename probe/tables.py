@@ -262,6 +262,20 @@ ENERGIES = pa.schema(
 )
 """energies.parquet: the final energy of every conformer."""
 
+AUDITED = pa.schema(
+    [
+        ("conformer_id", _string),
+        ("molecule_id", _string),
+        ("smiles", _string),
+        ("energy_ev", _f64),  # the backbone's
+        ("dft_energy_ev", _f64),  # null where it failed
+        ("error_kcal", _f64),  # signed: dft, shifted to the backbone's scale - backbone
+        ("p_unreliable", _f64),
+        ("reason", _string),  # why there is no dft energy; null if there is one
+    ]
+)
+"""audit.parquet: accepted conformers that were drawn and recomputed."""
+
 MANIFEST = pa.schema(
     [
         ("conformer_id", _string),

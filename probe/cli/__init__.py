@@ -6,7 +6,7 @@ Nothing slow is imported before a subcommand that needs it runs.
 import click
 
 from probe import __version__
-from probe.cli import checkpoints, screening
+from probe.cli import checkpoints, recompute, screening
 from probe.cli.changes import changes
 from probe.cli.common import Commands
 from probe.cli.select import select
@@ -30,6 +30,8 @@ for _command in (
     *(screening.score, screening.triage, screening.report, screening.agree),
     changes,
     select,
+    *(recompute.shards, recompute.recompute, recompute.decks, recompute.collect),
+    *(recompute.energies, recompute.audit),
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
     cache,
