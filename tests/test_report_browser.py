@@ -243,7 +243,7 @@ def test_a_region_is_downloaded_and_named(opened):
     known = sample(opened)
     n = len(known["p"])
     expect(opened.locator("#shown")).to_have_text(f"{n} of {n} on this page are in the box.")
-    box = [float(x) for x in re.search(r"--box[= ](\S+)", command_of(opened))[1].split(",")]
+    box = [float(x) for x in re.search(r"--box (\S+)", command_of(opened))[1].split(",")]
     assert box[0] < min(known["x"]) < max(known["x"]) < box[1]
     assert box[2] < min(known["y"]) < max(known["y"]) < box[3]
     with opened.expect_download() as started:

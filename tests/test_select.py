@@ -129,3 +129,7 @@ def run(*arguments):
     ended = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert ended.exit_code == 0, ended.output
     return ended.output
+
+
+def test_a_box_may_begin_with_a_minus(results):
+    assert len(run("select", results, "--box", "-1,2,-2,0").split()) == 3

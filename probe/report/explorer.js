@@ -202,7 +202,7 @@
     if (element.value) words.push("--element", element.value);
     if (text.value.trim()) words.push("--text", quoted(text.value.trim()));
     if (region) words.push("--box", region.box.map((value) => value.toFixed(3)).join(","));
-    return [...words, "--out", "ids.csv"].join(" ").replace("--box -", "--box=-");
+    return [...words, "--out", "ids.csv"].join(" ");
   }
 
   function harvest() {
