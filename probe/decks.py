@@ -48,10 +48,10 @@ def export(
         raise ProbeError(f"{out}: unknown kind of archive; known are {' '.join(ARCHIVES)}")
     if (route is None) == (program == "gaussian"):
         raise ProbeError(
-            "Gaussian has neither B97-3c nor wB97M-D3(BJ); state the level of theory with --route, "
-            "as in --route '#P B97D3/def2TZVP'"
+            "Gaussian has neither B97-3c nor wB97M-D3(BJ); state a level with --gaussian-route, "
+            "as in --gaussian-route '#P B97D3/def2TZVP'"
             if route is None
-            else f"{program} decks are of the backbone's method; leave --route to Gaussian"
+            else f"{program} decks are of the backbone's method; leave --gaussian-route out"
         )
     plan, record = recompute.planned(folder)
     method = methods.named(record["method"])

@@ -1,7 +1,8 @@
-"""Reference energies: B97-3c with PySCF, by the method that the backbone was trained on.
+"""Reference energies with PySCF, by the method that a backbone was trained on.
 
-SCF with density fitting, D3(BJ) dispersion with its three-body term, and the short-range-bond term
-(Brandenburg, Bannwarth, Hansen, Grimme, J. Chem. Phys. 148, 064104, 2018).
+For the default backbone that is B97-3c: SCF with density fitting, D3(BJ) dispersion with its
+three-body term, and the short-range-bond term (Brandenburg, Bannwarth, Hansen, Grimme, J. Chem.
+Phys. 148, 064104, 2018). Closed shells are restricted, open ones unrestricted.
 """
 
 import time
@@ -16,10 +17,11 @@ from ase.units import Bohr
 from numpy.typing import NDArray
 
 from probe.errors import ProbeError
+from probe.methods import B97_3C, Method
 from probe.tables import first_line
 
-METHOD = "B97-3c"
-FUNCTIONAL, BASIS, FITTING = "GGA_XC_B97_3C", "def2-mtzvp", "def2-universal-jfit"
+METHOD = B97_3C.name
+"""What labels are computed with."""
 
 ECP, ECP_FROM = "def2-svp", 37
 """The def2 effective core potential, the same for every def2 basis, and where it begins: Rb."""
@@ -81,27 +83,31 @@ def reference_energy(
     positions: NDArray[np.float64],
     charge: int,
     settings: Settings = DEFAULT,
+    *,
+    multiplicity: int = 1,
+    method: Method = B97_3C,
+    gpu: bool = False,
 ) -> Reference:
-    """The singlet of atoms ``numbers`` [N] at ``positions`` [N, 3] (Å).
+    """The energy of atoms ``numbers`` [N] at ``positions`` [N, 3] (Å).
 
-    An SCF that does not converge to the lowest orbitals filled goes through ``REMEDIES``.
+    An SCF that does not converge to the lowest orbitals filled goes through ``REMEDIES``. With
+    ``gpu`` it is GPU4PySCF's.
 
     Raises:
-        ProbeError: an element is not one of ``ELEMENTS``, or the electrons cannot be paired.
+        ProbeError: an element is not one of ``ELEMENTS``, or ``multiplicity`` (2S + 1) is none of
+            so many electrons.
     """
     start = time.process_time()
-    problem = unsupported(numbers)
+    problem = unsupported(numbers, method) or wrong_spin(numbers, charge, multiplicity)
     if problem:
         raise ProbeError(problem)
-    if (int(np.sum(numbers)) - charge) % 2:
-        raise ProbeError("the number of electrons is odd, and reference energies are of singlets")
-    molecule = _molecule(numbers, positions, charge)
-    mean_field, remedy = _converge(molecule, settings)
+    molecule = _molecule(numbers, positions, charge, multiplicity, method)
+    mean_field, remedy = _converge(molecule, settings, method, gpu=gpu)
     if mean_field is None:
         seconds = time.process_time() - start
         return Reference(False, remedy, None, None, None, None, None, molecule.nao, seconds)
     scf = float(mean_field.e_tot)
-    d3, srb = _corrections(numbers, positions)
+    d3, srb = _corrections(numbers, positions, method)
     return Reference(
         converged=True,
         remedy=remedy,
@@ -115,36 +121,40 @@ def reference_energy(
     )
 
 
-def unsupported(numbers: Sequence[int] | NDArray[np.integer]) -> str:
+def unsupported(numbers: Sequence[int] | NDArray[np.integer], method: Method = B97_3C) -> str:
     """Why the method cannot take these atoms; empty if it can."""
     unknown = sorted({int(number) for number in numbers} - ELEMENTS)
     names = ", ".join(chemical_symbols[number] for number in unknown)
-    return f"{METHOD} has no basis for {names}" if unknown else ""
+    return f"{method.name} has no basis for {names}" if unknown else ""
 
 
-def basis_functions(numbers: Sequence[int] | NDArray[np.integer]) -> int:
+def wrong_spin(numbers: Sequence[int] | NDArray[np.integer], charge: int, multiplicity: int) -> str:
+    """Why the electrons cannot have this multiplicity (2S + 1); empty if they can."""
+    electrons = sum(int(number) for number in numbers) - charge
+    possible = range(1 + electrons % 2, electrons + 2, 2)
+    known = electrons > 0 and multiplicity in possible
+    return "" if known else f"{electrons} electrons cannot have multiplicity {multiplicity}"
+
+
+def basis_functions(numbers: Sequence[int] | NDArray[np.integer], method: Method = B97_3C) -> int:
     """Functions of the basis for these ``ELEMENTS``; the cost of an SCF is a power of it."""
-    return sum(_functions_of(int(number)) for number in numbers)
-
-
-def seconds(n_functions: int) -> float:
-    """What an SCF of so many basis functions takes on one core, roughly.
-
-    Fitted to molecules of 60 to 600 functions on a slow core; what a run really takes corrects it.
-    """
-    return float(7.0 * (n_functions / 150) ** 2.4)
+    return sum(_functions_of(int(number), method.basis) for number in numbers)
 
 
 @cache
-def _functions_of(number: int) -> int:
+def _functions_of(number: int, name: str) -> int:
     from pyscf.gto import basis  # noqa: PLC0415 (slow import)
 
-    shells = basis.load(BASIS, chemical_symbols[number])
+    shells = basis.load(name, chemical_symbols[number])
     return sum((2 * angular + 1) * (len(first) - 1) for angular, first, *_ in shells)
 
 
 def _molecule(
-    numbers: NDArray[np.integer], positions: NDArray[np.float64], charge: int
+    numbers: NDArray[np.integer],
+    positions: NDArray[np.float64],
+    charge: int,
+    multiplicity: int,
+    method: Method,
 ) -> Molecule:
     from pyscf import gto  # noqa: PLC0415 (slow import)
 
@@ -153,8 +163,8 @@ def _molecule(
         atom=list(zip(symbols, positions.tolist(), strict=True)),
         unit="Angstrom",
         charge=charge,
-        spin=0,
-        basis=BASIS,
+        spin=multiplicity - 1,
+        basis=method.basis,
         ecp={chemical_symbols[int(number)]: ECP for number in numbers if number >= ECP_FROM},
         verbose=0,
         max_memory=MAX_MEMORY,
@@ -182,48 +192,58 @@ REMEDIES: dict[str, Callable[[MeanField], MeanField]] = {
 """Ways to converge an SCF, in the order in which they are tried."""
 
 
-def _converge(molecule: Molecule, settings: Settings) -> tuple[MeanField | None, str]:
+def _converge(
+    molecule: Molecule, settings: Settings, method: Method, *, gpu: bool
+) -> tuple[MeanField | None, str]:
     """The mean field and its remedy; None if none helped, and what came of the last."""
     from pyscf import df  # noqa: PLC0415 (slow import)
 
     # Kept in memory, the three-centre integrals are made once and not at every cycle.
-    fitting = df.DF(molecule, auxbasis=FITTING).build()
+    fitting = df.DF(molecule, auxbasis=method.fitting).build()
+
+    def start(at: Settings) -> MeanField:
+        mean_field = _mean_field(molecule, fitting, at, method)
+        return mean_field.to_gpu() if gpu else mean_field
+
     outcome = ""
     for remedy, prepare in REMEDIES.items():
         outcome = remedy
         try:
-            mean_field = _solved(molecule, fitting, settings, prepare)
+            mean_field = _solved(start, settings, prepare)
         except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:
             # A geometry beyond PySCF or LAPACK must not end the run of all the others.
             outcome = ": ".join(filter(None, (remedy, first_line(error))))
             continue
-        if _is_ground_state(mean_field):
-            return mean_field, remedy
+        found = mean_field.to_cpu() if gpu else mean_field
+        if _is_ground_state(found):
+            return found, remedy
     return None, outcome
 
 
 def _solved(
-    molecule: Molecule,
-    fitting: Fitting,
+    start: Callable[[Settings], MeanField],
     settings: Settings,
     prepare: Callable[[MeanField], MeanField],
 ) -> MeanField:
     """The mean field after its SCF; if that fails on the coarse grid, the dear one is spared."""
-    coarse = replace(settings, grid_level=FIRST_GRID)
-    first = prepare(_mean_field(molecule, fitting, coarse))
+    first = prepare(start(replace(settings, grid_level=FIRST_GRID)))
     first.kernel()
     if not first.converged:
         return first
-    final = prepare(_mean_field(molecule, fitting, settings))
+    final = prepare(start(settings))
     final.kernel(dm0=first.make_rdm1())
     return final
 
 
-def _mean_field(molecule: Molecule, fitting: Fitting, settings: Settings) -> MeanField:
+def _mean_field(
+    molecule: Molecule, fitting: Fitting, settings: Settings, method: Method
+) -> MeanField:
     from pyscf import dft  # noqa: PLC0415 (slow import)
 
-    mean_field = dft.RKS(molecule, xc=FUNCTIONAL).density_fit()
+    kind = dft.UKS if molecule.spin else dft.RKS
+    mean_field = kind(molecule, xc=method.functional).density_fit()
     mean_field.with_df = fitting
+    mean_field.nlc = 0  # dispersion is a correction here
     mean_field.grids.level = settings.grid_level
     mean_field.conv_tol, mean_field.conv_tol_grad = settings.conv_tol, settings.conv_tol_grad
     mean_field.conv_check = False
@@ -240,16 +260,23 @@ def _is_ground_state(mean_field: MeanField) -> bool:
 
 
 def _gap(mean_field: MeanField) -> float:
-    """HOMO-LUMO gap, hartree. A triple-zeta basis always has a virtual orbital."""
-    energies, occupied = mean_field.mo_energy, mean_field.mo_occ > 0
-    gap = energies[~occupied].min() - energies[occupied].max()
-    return float(gap - mean_field.level_shift)
+    """HOMO-LUMO gap within one spin, the smaller of the two; hartree.
+
+    A triple-zeta basis always has a virtual orbital; a spin without an electron has no gap.
+    """
+    orbitals = np.atleast_2d(mean_field.mo_energy), np.atleast_2d(mean_field.mo_occ) > 0
+    gaps = [
+        energies[~occupied].min() - energies[occupied].max()
+        for energies, occupied in zip(*orbitals, strict=True)
+        if occupied.any()
+    ]
+    return float(min(gaps) - mean_field.level_shift)
 
 
 def _corrections(
-    numbers: NDArray[np.integer], positions: NDArray[np.float64]
+    numbers: NDArray[np.integer], positions: NDArray[np.float64], method: Method
 ) -> tuple[float, float]:
-    """Dispersion with the three-body term, and the short-range-bond term; hartree."""
+    """Dispersion, and the short-range-bond term, zero where the method has none; hartree."""
     from dftd3.interface import (  # noqa: PLC0415 (only where it is needed)
         DispersionModel,
         GeometricCounterpoise,
@@ -257,7 +284,11 @@ def _corrections(
     )
 
     bohr = positions / Bohr
-    damping = RationalDampingParam(method="b973c", atm=True)  # type: ignore[no-untyped-call]
+    damping = RationalDampingParam(  # type: ignore[no-untyped-call]
+        method=method.dispersion, atm=method.three_body
+    )
     dispersion = DispersionModel(numbers, bohr).get_dispersion(damping, grad=False)["energy"]
+    if not method.short_range_bond:
+        return float(dispersion), 0.0
     short = GeometricCounterpoise(numbers, bohr, method="b973c").get_counterpoise(grad=False)
     return float(dispersion), float(short["energy"])

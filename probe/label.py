@@ -4,31 +4,22 @@ What is finished is in a journal beside the output, a line a conformer, from the
 finished. A run that was stopped, however hard, loses the conformers that it was working on.
 """
 
-import multiprocessing
-import os
-import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import polars as pl
 
-from probe import dft, formats, geometry, library, records, tables
+from probe import cost, dft, formats, geometry, library, records, tables, workers
 from probe.conformers import Options, Row, conformer, is_flat
 from probe.errors import ProbeError
 from probe.journal import Journal
 from probe.labels import reserved
 from probe.library import Reject
-
-PROGRESS_SECONDS = 30.0
 
 CARRIED = ("source", "geometry")
 """Columns that a Parquet input may have and its labels keep."""
@@ -72,16 +63,18 @@ def label(
             was stopped (Ctrl-C, SIGTERM).
     """
     tables.require_writable(out.parent, "choose another place for --out")
-    with _stoppable():
+    with workers.stoppable():
         deadline = None if budget_hours is None else time.monotonic() + 3600 * budget_hours
         conformers = _conformers(path, options, with_reserved)
         origin = {"method": dft.METHOD, **asdict(settings)}
         with Journal(out, tables.REFERENCES, origin) as journal:
             left = [row for key, row in conformers.items() if key not in journal.rows]
             _estimate(left, len(conformers) - len(left), jobs)
-            with _workers(jobs) as pool:
-                results = _computed(pool, jobs, left, settings, deadline)
-                for row in _progress(results, left):
+            cost_of = {row["conformer_id"]: cost.seconds(row["numbers"]) for row in left}
+            task = partial(_label_one, settings=settings)
+            with workers.pool(jobs) as pool:
+                results = workers.computed(pool, jobs, left, task, partial(_in_time, deadline))
+                for row in workers.progress(results, cost_of, _say):
                     journal.append(row)
             found = _ordered(journal.rows, conformers)
             journal.finish(found)
@@ -175,38 +168,6 @@ def _problem(row: Row | Reject) -> str:
     return dft.unsupported(row["numbers"])
 
 
-def _computed(
-    pool: Executor,
-    jobs: int,
-    rows: Iterable[Row],
-    settings: dft.Settings,
-    deadline: float | None,
-) -> Iterator[Row]:
-    """Finished labels as they come, the rows being started in order."""
-    waiting = iter(rows)
-    running: dict[Future[Row], Row] = {}
-    try:
-        while True:
-            if deadline is None or time.monotonic() < deadline:
-                for row in islice(waiting, jobs - len(running)):
-                    with _for_workers():
-                        running[pool.submit(_label_one, row, settings)] = row
-            if not running:
-                return
-            # With an end, as polars' handler of Ctrl-C does not interrupt an endless wait.
-            finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-            # A worker that died fails all that runs: what is done comes first.
-            for future in sorted(finished, key=lambda done: done.exception() is not None):
-                yield future.result()
-                del running[future]
-    except (BrokenProcessPool, MemoryError) as error:
-        raise ProbeError(
-            "a worker process died, probably for want of memory, over one of "
-            f"{', '.join(row['source'] for row in running.values())}; run again with fewer "
-            "--jobs or without it, what is finished is kept"
-        ) from error
-
-
 def _label_one(row: Row, settings: dft.Settings) -> Row:
     positions = np.array(row["positions"]).reshape(-1, 3)
     numbers = np.array(row["numbers"], dtype=np.uint8)
@@ -214,105 +175,16 @@ def _label_one(row: Row, settings: dft.Settings) -> Row:
     return {name: row[name] for name in tables.REFERENCES.names if name in row} | asdict(answer)
 
 
-@contextmanager
-def _workers(jobs: int) -> Iterator[Executor]:
-    """Worker processes. If what is done with them fails, nobody waits for what they are at."""
-    others = set(multiprocessing.active_children())
-    # Spawned, not forked: the parent's libraries run threads, which a fork would break.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=_polite) as pool:
-        try:
-            yield pool
-        except BaseException:
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-            raise
-
-
-def _polite() -> None:
-    """A worker steps back for whatever else the machine has to do, and ends with its parent."""
-    os.nice(19 - os.nice(0))
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-@contextmanager
-def _for_workers() -> Iterator[None]:
-    """What a process inherits that starts within.
-
-    One thread, as more are slower for small molecules; and no ear for Ctrl-C, which a terminal
-    sends to workers, too: their parent has it, and ends them.
-    """
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end what is within in one line."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise ProbeError(
-            "stopped; what is finished is kept, and the same command goes on with the rest"
-        ) from error
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _in_time(deadline: float | None) -> bool:
+    return deadline is None or time.monotonic() < deadline
 
 
 def _estimate(left: Sequence[Row], n_done: int, jobs: int) -> None:
-    hours = sum(_cost(row) for row in left) / 3600
+    hours = sum(cost.seconds(row["numbers"]) for row in left) / 3600
     _say(
         f"{len(left)} conformers to compute, {n_done} done before; about "
         f"{hours:.2g} core-hours, {hours / jobs:.2g} hours with {jobs} processes"
     )
-
-
-def _cost(row: Row) -> float:
-    return dft.seconds(dft.basis_functions(row["numbers"]))
-
-
-def _progress(results: Iterable[Row], left: Sequence[Row]) -> Iterator[Row]:
-    """``results`` as they are, with a line on stderr now and then and one at the end.
-
-    What is left is estimated by the cost model, at the rate of what is done.
-    """
-    cost = {row["conformer_id"]: _cost(row) for row in left}
-    total, spent, n_failed = sum(cost.values()), 0.0, 0
-    start = last = time.monotonic()
-    for done, row in enumerate(results, start=1):
-        yield row
-        spent += cost[row["conformer_id"]]
-        n_failed += not row["converged"]
-        if time.monotonic() - last >= PROGRESS_SECONDS or done == len(left):
-            last = time.monotonic()
-            hours = (last - start) / 3600
-            _say(
-                f"{done} of {len(left)}, {n_failed} not converged, after {hours:.2g} hours; "
-                f"about {hours * (total - spent) / spent:.2g} hours left"
-            )
 
 
 def _say(text: str) -> None:

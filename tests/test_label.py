@@ -80,7 +80,7 @@ def asked(monkeypatch):
 
     asked.settings = dft.DEFAULT
     monkeypatch.setattr(dft, "reference_energy", reference_energy)
-    monkeypatch.setattr(label, "_workers", workers)
+    monkeypatch.setattr(label.workers, "pool", workers)
     return asked
 
 

@@ -149,9 +149,9 @@ def audit(folder: Path, checkpoint: str, as_json: bool, **settings: Any) -> None
     default="orca",
     show_default=True,
 )
-@click.option("--route", help="Level of theory for Gaussian, which has none of the methods.")
+@click.option("--gaussian-route", help="Its route section: it has neither method of the backbones.")
 @click.option("--out", type=FILE, required=True, help="A .tar.gz or .zip; one for each shard.")
-def decks(folder: Path, program: str, route: str | None, out: Path) -> None:
+def decks(folder: Path, program: str, gaussian_route: str | None, out: Path) -> None:
     """Write input decks of the shards of the library in FOLDER for another program.
 
     A manifest beside the archives says what each deck is of.
@@ -162,7 +162,7 @@ def decks(folder: Path, program: str, route: str | None, out: Path) -> None:
     """
     from probe import decks as exporting
 
-    n, archives = exporting.export(folder, program, out, route)
+    n, archives = exporting.export(folder, program, out, gaussian_route)
     click.echo(f"{out}: {n} decks in {len(archives)} archives")
 
 

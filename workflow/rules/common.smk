@@ -3,7 +3,7 @@ import re
 import sys
 from pathlib import Path
 
-from probe import card, plan, watch, weights
+from probe import card, plan, tables, watch, weights
 from probe import config as checks
 from probe.errors import ProbeError
 
@@ -149,11 +149,27 @@ def shards(pattern):
     return files
 
 
-def flags(section):
+def flags(section, *only):
     """The keys of a section of the configuration as command-line options; null ones left out."""
     return [
         word
         for key, value in config[section].items()
-        if value is not None
+        if value is not None and (not only or key in only)
         for word in (f"--{key.replace('_', '-')}", str(value))
     ]
+
+
+def results_of_shards(wildcards):
+    """What every shard of the recompute list gave; how many there are its cost decides."""
+    plan = checkpoints.recompute_shards.get(library=wildcards.library).output[0]
+    return expand(
+        "results/{library}/dft/{shard}.parquet",
+        library=wildcards.library,
+        shard=[f"{shard:05d}" for shard in range(tables.provenance(plan)["n_shards"])],
+    )
+
+
+def collected(wildcards):
+    """What `probe collect` read back, where there is something."""
+    path = Path(f"results/{wildcards.library}/dft/collected.parquet")
+    return [path] if path.exists() else []
