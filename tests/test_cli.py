@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
+import click
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -13,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from probe import __version__, cli, dft, sdf, tables, training, weights
+from probe import __version__, cli, dft, plan, sdf, tables, training, weights
 from probe import card as cards
 from probe.tables import CONFORMERS
 
@@ -45,6 +47,7 @@ COMMANDS = {
     "evaluate": "Compare a checkpoint",
     "card": "Write the model card",
     "compare": "Set peers side by side",
+    "completion": "makes SHELL complete",
     "cache": "Show, verify and prune",
     "cache show": "how much the cache holds",
     "cache verify": "Read every part",
@@ -88,10 +91,23 @@ class TestHelp:
         assert result.exit_code == 0
         assert COMMANDS[command] in " ".join(result.stdout.split())
 
-    def test_it_lists_every_command_in_the_order_of_the_flow(self, probe):
-        lines = probe("--help").stdout.partition("Commands:")[2].splitlines()
-        listed = [line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "]
-        assert listed == [name for name in COMMANDS if " " not in name]
+    def test_it_lists_every_command_once_in_sections(self, probe):
+        """They read as a tour: what a library goes through comes first."""
+        text = probe("--help").stdout.partition("Show this message and exit.")[2]
+        lines = [line for line in text.splitlines() if line and not line.startswith("   ")]
+        listed = [line.split()[0] for line in lines if line.startswith("  ")]
+        assert sorted(listed) == sorted(name for name in COMMANDS if " " not in name)
+        assert listed.index("plan") < listed.index("score") < listed.index("triage")
+        assert "Recompute with DFT:" in lines
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_shows_how_it_is_called(self, probe, command):
+        found = cli.main
+        for word in command.split():
+            found = found.commands[word]
+        if not isinstance(found, click.Group):
+            examples = probe(*command.split(), "--help").stdout.partition("\n  Example")[2]
+            assert f"probe {command}" in examples.partition("Options:")[0]
 
     def test_a_group_without_a_command_shows_it(self, probe):
         assert "fetch" in probe("weights").output
@@ -113,7 +129,20 @@ class TestHelp:
 
 class TestUsage:
     def test_an_unknown_command(self, fails):
-        assert "No such command 'embd'" in fails("embd")
+        assert "No such command 'embd'. Did you mean 'embed'?" in fails("embd")
+
+    def test_an_unknown_option(self, fails):
+        assert "No such option '--cach'. Did you mean '--cache'?" in fails("embed", "--cach")
+
+    def test_an_interrupted_command_ends_as_shells_expect(self, probe, monkeypatch, tmp_path):
+        def interrupted(*_, **__):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(plan, "current", interrupted)
+        result = probe("plan", "lib.smi", "--out", tmp_path / "p.json")
+        assert result.exit_code == 130
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("probe: interrupted")
 
     def test_a_missing_option(self, fails):
         assert "Missing option '--out'" in fails("plan", "lib.smi")
@@ -142,6 +171,34 @@ class TestUsage:
             *("--conformers", tmp_path / "c.parquet", "--rejected", tmp_path / "r.parquet"),
         )
         assert "has shards 0 to 0, not 1" in line
+
+
+class TestCompletion:
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_it_is_a_script_for_the_shell(self, probe, shell):
+        assert "_PROBE_COMPLETE" in probe("completion", shell).stdout
+
+    def test_the_shell_is_told_what_may_follow(self):
+        words = {"COMP_WORDS": "probe weights ", "COMP_CWORD": "2"}
+        run = subprocess.run(
+            [sys.executable, "-c", "from probe.cli import main; main(prog_name='probe')"],
+            env={**os.environ, "_PROBE_COMPLETE": "bash_complete", **words},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.split() == ["plain,fetch", "plain,list"]
+
+
+class TestJson:
+    def test_a_plan(self, probe, tmp_path):
+        (tmp_path / "a.smi").write_text("CCO ethanol\n")
+        words = ("plan", tmp_path / "a.smi", "--out", tmp_path / "p.json", "--json")
+        assert json.loads(probe(*words).stdout)["n_records"] == 1
+
+    def test_the_networks(self, probe):
+        listed = json.loads(probe("weights", "list", "--json").stdout)["backbones"]
+        assert "aimnet2-b973c" in [entry["name"] for entry in listed]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from probe import __version__
 from probe.cli import checkpoints, recompute, screening
 from probe.cli.changes import changes
 from probe.cli.common import Commands
+from probe.cli.completion import completion
 from probe.cli.select import select
 from probe.cli.upkeep import cache
 
@@ -20,20 +21,32 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def main() -> None:
     """Which machine-learned energies of a compound library to trust, and which to send to DFT.
 
-    A library goes through plan, ingest, embed, score, triage and report; Snakemake runs them all
-    (`make screen LIBRARY=file`). Exit codes: 0 done, 2 something to mend, said in one line.
+      \b
+      A first screening, and what became of one conformer of it:
+        probe screen molecules.smi
+        probe show aspirin
+
+      \b
+      Exit codes: 0 done; 2 something to mend, said in one line on standard error; 130 interrupted.
+    An interrupted label or recompute ends in order, and with 2.
+      Words completed by the shell: probe completion --help
     """
 
 
-for _command in (
+main.add_section(
+    "Screen a library, step by step",
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
-    *(screening.score, screening.triage, screening.report, screening.agree),
-    changes,
-    select,
+    *(screening.score, screening.triage, screening.report),
+)
+main.add_section("Look at what came out", select, screening.agree, changes)
+main.add_section(
+    "Recompute with DFT",
     *(recompute.shards, recompute.recompute, recompute.decks, recompute.collect),
     *(recompute.energies, recompute.audit),
+)
+main.add_section(
+    "Label, train and judge",
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
     *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
-    cache,
-):
-    main.add_command(_command)
+)
+main.add_section("Look after it", cache, completion)

@@ -20,6 +20,10 @@ def find(folder: Path, checkpoint: str) -> None:
 
     Writes changes.parquet, a row for every conformer that is new, gone or judged differently, with
     the cause, and changes.json.
+
+    \b
+    Example:
+      probe changes find results/demo --checkpoint aimnet2-b973c
     """
     from probe import changes as compared
 
@@ -29,7 +33,12 @@ def find(folder: Path, checkpoint: str) -> None:
 @changes.command()
 @click.argument("folder", type=FOLDER)
 def keep(folder: Path) -> None:
-    """Make the screening in FOLDER, now finished, the one that the next is compared with."""
+    """Make the screening in FOLDER, now finished, the one that the next is compared with.
+
+    \b
+    Example:
+      probe changes keep results/demo
+    """
     from probe import changes as compared
 
     kept = compared.keep(folder)
@@ -39,7 +48,12 @@ def keep(folder: Path) -> None:
 @changes.command()
 @click.argument("folders", type=FOLDER, nargs=-1)
 def show(folders: tuple[Path, ...]) -> None:
-    """Print a line on what changed in each of the libraries in FOLDERS."""
+    """Print a line on what changed in each of the libraries in FOLDERS.
+
+    \b
+    Example:
+      probe changes show results/*
+    """
     from probe import changes as compared
     from probe import tables
 

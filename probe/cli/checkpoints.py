@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, ingest_options
+from probe.cli.common import BATCH_ATOMS, CACHE, DEVICE, FILE, FOLDER, ingest_options
 
 
 @click.command()
@@ -130,9 +130,9 @@ def _recipe_options(command: Any) -> Any:
 @click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
 @click.option("--backbone", required=True, help="A name from `probe weights list`.")
 @click.option("--name", default=None, help="Name of the checkpoint; the backbone's by default.")
-@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@CACHE
 @click.option("--out", type=FOLDER, required=True, help="Folder of the new checkpoint.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@DEVICE
 @BATCH_ATOMS
 @_recipe_options
 def train(
@@ -146,7 +146,13 @@ def train(
     recipe: str,
     **settings: Any,
 ) -> None:
-    """Fit PROBE to reference energies, from cached embeddings."""
+    """Fit PROBE to reference energies, from cached embeddings.
+
+    \b
+    Examples:
+      probe train --labels labels.parquet --backbone aimnet2-b973c --out my-checkpoint
+      probe train --labels labels.parquet --backbone aimnet2-b973c --out p --recipe paper
+    """
     from probe import backbones, calibration, training
     from probe import labels as labelled
     from probe import weights as store
@@ -173,8 +179,8 @@ def train(
 @click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
 @click.option("--labels", type=FILE, required=True, help="Parquet with reference energies.")
 @click.option("--out", type=FOLDER, required=True, help="predictions.parquet, metrics.json.")
-@click.option("--cache", type=FOLDER, default=Path("cache"), show_default=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@CACHE
+@DEVICE
 @BATCH_ATOMS
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json, too.")
 def evaluate(
@@ -210,7 +216,7 @@ def evaluate(
 @click.command()
 @click.option("--labels", type=FILE, multiple=True, required=True, help="Reference energies.")
 @click.option("--backbone", required=True, help="A name from `probe weights list`.")
-@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@CACHE
 @click.option("--out", type=FOLDER, required=True, help="predictions, compare.json, compare.md.")
 @click.option("--peers", multiple=True, help="Peers to fit [default: all].")
 @click.option(
@@ -242,7 +248,7 @@ def evaluate(
     show_default=True,
     help="Peer that the others' differences refer to.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@DEVICE
 @BATCH_ATOMS
 def compare(
     labels: tuple[Path, ...],

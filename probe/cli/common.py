@@ -25,8 +25,39 @@ PICKLES = click.option(
 )
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+SENTENCE = 200
+"""Characters of a command's first sentence that the list of commands may show."""
+
+CACHE = click.option(
+    "--cache",
+    type=FOLDER,
+    default=Path("cache"),
+    show_default=True,
+    help="The store of embeddings.",
+)
+DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+
+
 class Commands(click.Group):
-    """A group whose commands end in one line and exit code 2 on what a user can mend."""
+    """A group whose commands end in one line and exit code 2 on what a user can mend.
+
+    Its help lists them in sections, in the order in which ``add_section`` is called.
+    """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._sections: dict[str, list[str]] = {}
+
+    def add_section(self, title: str, *commands: click.Command) -> None:
+        """Add ``commands``, which the help lists below ``title``."""
+        for command in commands:
+            self.add_command(command)
+            self._sections.setdefault(title, []).append(str(command.name))
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -34,6 +65,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ProbeError as error:
             message = str(error)
+        except BrokenPipeError:
+            raise  # whoever reads has enough: click ends without a word
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             message = f"{place}{error.strerror or error}"
@@ -42,8 +75,21 @@ class Commands(click.Group):
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "probe"
             message = f"{error.format_message()} See `{command} --help`."
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("probe: interrupted; the same command begins or goes on again", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         click.echo(f"probe: error: {message}", err=True)
         raise click.exceptions.Exit(2)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by section; those of none as click lists them."""
+        if not self._sections:
+            super().format_commands(ctx, formatter)
+        width = max(map(len, self.commands), default=0)
+        for title, names in self._sections.items():
+            with formatter.section(title):
+                lines = [(name, self.commands[name].get_short_help_str(SENTENCE)) for name in names]
+                formatter.write_dl([(name.ljust(width), text) for name, text in lines])
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order of the data flow, not of the alphabet."""

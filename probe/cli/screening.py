@@ -1,12 +1,23 @@
 """From a library to its report: plan, ingest, weights, embed, score, triage and report."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from probe.cli.common import BATCH_ATOMS, FILE, FOLDER, PICKLES, Commands, ingest_options
+from probe.cli.common import (
+    BATCH_ATOMS,
+    CACHE,
+    DEVICE,
+    FILE,
+    FOLDER,
+    JSON,
+    PICKLES,
+    Commands,
+    ingest_options,
+)
 from probe.errors import ProbeError
 
 
@@ -16,12 +27,23 @@ from probe.errors import ProbeError
 @click.option("--shard-size", type=click.IntRange(1), default=25_000, show_default=True)
 @PICKLES
 @click.option("--out", type=FILE, required=True, help="The plan, a JSON file.")
-def plan(library: Path, name: str | None, shard_size: int, pickles: str, out: Path) -> None:
-    """Count the records of LIBRARY (a file, a folder or a pattern) and write down its shards."""
+@JSON
+def plan(
+    library: Path, name: str | None, shard_size: int, pickles: str, out: Path, as_json: bool
+) -> None:
+    """Count the records of LIBRARY (a file, a folder or a pattern) and write down its shards.
+
+    \b
+    Example:
+      probe plan molecules.smi --out results/molecules/plan.json
+    """
     from probe import plan as planning
     from probe.formats import stem
 
     made = planning.current(name or stem(library), library, shard_size, out, pickles=pickles)
+    if as_json:
+        click.echo(json.dumps(asdict(made), indent=2))
+        return
     files = f" of {len(made.sources)} files" if len(made.sources) > 1 else ""
     click.echo(f"{library}: {made.n_records} records{files} in {len(made.shards)} shards")
     if made.ignored:
@@ -39,7 +61,12 @@ def plan(library: Path, name: str | None, shard_size: int, pickles: str, out: Pa
 def ingest(
     plan_file: Path, shard: int, conformers: Path, rejected: Path, jobs: int, **options: Any
 ) -> None:
-    """Turn one shard of a library into 3D conformers and rejects."""
+    """Turn one shard of a library into 3D conformers and rejects.
+
+    \b
+    Example:
+      probe ingest --plan plan.json --shard 0 --conformers c.parquet --rejected r.parquet
+    """
     from probe import plan as planning
     from probe.conformers import Options
     from probe.ingest import ingest_shard
@@ -94,10 +121,28 @@ def fetch_weights(
 
 
 @weights.command("list")
-def list_weights() -> None:
-    """List every network: fingerprint (-: none known yet), method, licence."""
+@JSON
+def list_weights(as_json: bool) -> None:
+    """List every network: fingerprint (-: none known yet), method, licence.
+
+    \b
+    Example:
+      probe weights list
+    """
     from probe import weights as store
 
+    if as_json:
+        records = [
+            {
+                "name": name,
+                "fingerprint": store.fingerprint(entry),
+                "method": entry.method,
+                "licence": entry.licence,
+            }
+            for name, entry in store.entries().items()
+        ]
+        click.echo(json.dumps({"backbones": records}, indent=2))
+        return
     for name, entry in store.entries().items():
         fingerprint = store.fingerprint(entry) or "-"
         click.echo(f"{name:22} {fingerprint:16}  {entry.method}  {entry.licence}")
@@ -106,14 +151,19 @@ def list_weights() -> None:
 @click.command()
 @click.argument("conformers", type=FILE)
 @click.option("--backbone", required=True, help="A name from `probe weights list`.")
-@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@CACHE
 @click.option("--out", type=FILE, required=True, help="Where each conformer is in the cache.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@DEVICE
 @BATCH_ATOMS
 def embed(
     conformers: Path, backbone: str, cache: Path, out: Path, device: str, batch_atoms: int | None
 ) -> None:
-    """Put a shard's backbone energies and embeddings into the cache."""
+    """Put a shard's backbone energies and embeddings into the cache.
+
+    \b
+    Example:
+      probe embed c.parquet --backbone aimnet2-b973c --out e.parquet
+    """
     from probe import backbones
     from probe import embed as embedding
 
@@ -130,13 +180,18 @@ def embed(
 @click.argument("conformers", type=FILE)
 @click.argument("embedded", type=FILE)
 @click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
-@click.option("--cache", type=FOLDER, required=True, help="The store of embeddings.")
+@CACHE
 @click.option("--out", type=FILE, required=True)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@DEVICE
 def score(
     conformers: Path, embedded: Path, checkpoint: str, cache: Path, out: Path, device: str
 ) -> None:
-    """Ask PROBE about every conformer of a shard, from the cache."""
+    """Ask PROBE about every conformer of a shard, from the cache.
+
+    \b
+    Example:
+      probe score c.parquet e.parquet --checkpoint aimnet2-b973c --out s.parquet
+    """
     from probe import checkpoint as checkpoints
     from probe import score as scoring
 
@@ -180,8 +235,15 @@ def score(
 @click.option("--min-element-molecules", type=click.IntRange(0), default=20, show_default=True)
 @click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="flag")
 @click.option("--beyond-latent", type=click.Choice(["flag", "recompute"]), default="flag")
-def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
-    """Split the scored library in FOLDER into accept and recompute lists."""
+@JSON
+def triage(folder: Path, checkpoint: str, as_json: bool, **policy: Any) -> None:
+    """Split the scored library in FOLDER into accept and recompute lists.
+
+    \b
+    Examples:
+      probe triage results/demo --checkpoint aimnet2-b973c
+      probe triage results/demo --checkpoint aimnet2-b973c --policy risk --tolerance-kcal 1
+    """
     from probe import card
     from probe.policy import Policy
     from probe.triage import triage_library
@@ -189,6 +251,9 @@ def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
     chosen = Policy(**policy)
     held_out = card.resolve(checkpoint) / card.HELD_OUT
     summary = triage_library(folder, card.read(checkpoint), chosen, held_out)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+        return
     click.echo(
         f"{summary['library']}: {summary['n_records']} records = {summary['n_ingested']} ingested "
         f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
@@ -208,8 +273,10 @@ def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--checkpoint", required=True, help="Name of a shipped checkpoint, or its folder.")
-@click.option("--out", type=FILE, required=True, help="The report, one HTML file.")
-@click.option("--figures", type=FOLDER, required=True, help="The figures alone, SVG and PNG.")
+@click.option("--out", type=FILE, help="The report [default: FOLDER/report.html].")
+@click.option(
+    "--figures", type=FOLDER, help="The figures alone, SVG and PNG [default: FOLDER/figures]."
+)
 @click.option("--umap-points", type=click.IntRange(1), default=200_000, show_default=True)
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--cache", type=FOLDER, help="Cache of embeddings: the page shows attention, too.")
@@ -219,8 +286,15 @@ def triage(folder: Path, checkpoint: str, **policy: Any) -> None:
     multiple=True,
     help="Reference energies as `probe label` writes them: the map shows errors, too.",
 )
-def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: Any) -> None:
-    """Report on the triaged library in FOLDER."""
+def report(
+    folder: Path, checkpoint: str, out: Path | None, figures: Path | None, **options: Any
+) -> None:
+    """Report on the triaged library in FOLDER: one HTML file, and its figures.
+
+    \b
+    Example:
+      probe report results/demo --checkpoint aimnet2-b973c --cache cache
+    """
     from probe import card
     from probe import plan as planning
     from probe.report.page import write_report
@@ -234,11 +308,12 @@ def report(folder: Path, checkpoint: str, out: Path, figures: Path, **options: A
         scores=tuple(made.files(folder / "scores")),
         embedded=tuple(made.files(folder / "embedded")),
         checkpoint=card.resolve(checkpoint),
-        figures=figures,
+        figures=figures or folder / "figures",
         **options,
     )
-    write_report(inputs, out)
-    click.echo(f"{out}")
+    page = out or folder / "report.html"
+    write_report(inputs, page)
+    click.echo(f"{page}")
 
 
 @click.command()

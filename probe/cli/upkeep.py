@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from probe.cli.common import FILE, FOLDER, Commands
+from probe.cli.common import FILE, FOLDER, JSON, Commands
 from probe.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ CACHE = click.option(
     show_default=True,
     help="The store of embeddings.",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -35,7 +34,12 @@ def cache() -> None:
 @CACHE
 @JSON
 def show(root: Path, as_json: bool) -> None:
-    """Say how much the cache holds of each backbone."""
+    """Say how much the cache holds of each backbone.
+
+    \b
+    Example:
+      probe cache show --json
+    """
     from probe import upkeep
 
     found = upkeep.holdings(root)
@@ -56,6 +60,10 @@ def verify(root: Path, repair: bool, as_json: bool) -> None:
     """Read every part of the cache and hold it against its checksums, ids and sizes.
 
     What was set aside is computed again by the next `snakemake --forcerun embed`.
+
+    \b
+    Example:
+      probe cache verify --repair
     """
     from probe import upkeep
 
