@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from test_cache import row
+from test_cache import flip, row
 
 from probe import cli, tables, upkeep
 from probe.cache import LOCK, Cache, in_use
@@ -118,10 +118,7 @@ def truncated(path):
 
 
 def flipped(path):
-    """A bit of an embedding, which lies uncompressed in the file."""
-    content = bytearray(path.read_bytes())
-    content[content.index(row("", 2).embedding.tobytes()) + 5] ^= 1
-    path.write_bytes(content)
+    flip(path, "embedding")
 
 
 def foreign(path):
