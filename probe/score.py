@@ -1,18 +1,22 @@
 """PROBE's answer for every conformer of a shard, straight from the cache."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from probe import card, devices, tables
-from probe.cache import Cache
+from probe import card, devices, spill, streams, tables
+from probe.cache import Cache, Cached, in_use
 from probe.checkpoint import Checkpoint, Scored
 from probe.errors import ProbeError
 from probe.network import Sample
+
+SCORED_AT_ONCE = 2048
+"""Conformers."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +45,26 @@ def score_shard(
     card.require(checkpoint.card, made["fingerprint"], made["backbone"])
     on_device = checkpoint.to(devices.choose(device))
     cache = Cache(cache_root, made["fingerprint"], checkpoint.card["embedding_dim"])
-    rows = {
-        conformer_id: _row(conformer_id, energy, scored)
-        for conformer_id, energy, scored in _scored(listing, cache, on_device)
-    }
+    places = {name: float(place) for place, name in enumerate(listing["conformer_id"])}
     refused = listing.filter(pl.col("refusal").is_not_null())
-    rows |= {
-        conformer_id: {"conformer_id": conformer_id, "refusal": why}
-        for conformer_id, why in refused.select("conformer_id", "refusal").iter_rows()
+    origin = {
+        "checkpoint": checkpoint.card["name"],
+        "backbone": made["backbone"],
+        "fingerprint": made["fingerprint"],
+        "device": made["device"],
     }
-    tables.write(
-        out,
-        [rows[conformer_id] for conformer_id in listing["conformer_id"]],
-        tables.SCORES,
-        {
-            "checkpoint": checkpoint.card["name"],
-            "backbone": made["backbone"],
-            "fingerprint": made["fingerprint"],
-            "device": made["device"],
-        },
-    )
+    with (
+        spill.scratch(out) as place,
+        streams.writing(out, tables.SCORES, origin) as write,
+        in_use(cache.folder),
+    ):
+        runs = spill.Runs(place / "scored.arrow")
+        for rows in _scored(listing, cache, on_device):
+            runs.add(rows, np.array([places[name] for name in rows["conformer_id"]]))
+        unanswered = refused.select("conformer_id", "refusal").to_dicts()
+        runs.add(_table(unanswered), np.array([places[row["conformer_id"]] for row in unanswered]))
+        for rows in runs.merged():
+            write(rows)
     return listing.height - refused.height
 
 
@@ -77,10 +81,8 @@ def _listing(shard: Shard) -> pl.DataFrame:
     return embedded.join(conformers, on="conformer_id", how="left", maintain_order="left")
 
 
-def _scored(
-    listing: pl.DataFrame, cache: Cache, checkpoint: Checkpoint
-) -> Iterator[tuple[str, float, Scored]]:
-    """Conformer, backbone energy and answer for all that the cache holds, part by part."""
+def _scored(listing: pl.DataFrame, cache: Cache, checkpoint: Checkpoint) -> Iterator[pl.DataFrame]:
+    """Rows of all conformers that the cache holds, some at a time, part by part."""
     for (part,), group in listing.filter(pl.col("part").is_not_null()).group_by("part"):
         numbers = dict(group.select("conformer_id", "numbers").iter_rows())
         entries = [e for e in cache.entries(str(part)) if e.conformer_id in numbers]
@@ -89,18 +91,25 @@ def _scored(
                 f"{cache.folder / str(part)} does not hold conformer {lost[0]}, as it should; "
                 f"`snakemake --forcerun embed` finds or computes it again"
             )
-        samples = [
-            Sample(e.embedding, e.charges, np.array(numbers[e.conformer_id]), e.energy_ev)
-            for e in entries
-        ]
-        for entry, answer in zip(entries, checkpoint.score(samples), strict=True):
-            yield entry.conformer_id, entry.energy_ev, answer
+        entries.sort(key=lambda entry: len(entry.embedding))  # less padding in a batch
+        for start in range(0, len(entries), SCORED_AT_ONCE):
+            held = entries[start : start + SCORED_AT_ONCE]
+            samples = [
+                Sample(e.embedding, e.charges, np.array(numbers[e.conformer_id]), e.energy_ev)
+                for e in held
+            ]
+            answers = checkpoint.score(samples)
+            yield _table([_row(e, answer) for e, answer in zip(held, answers, strict=True)])
 
 
-def _row(conformer_id: str, energy_ev: float, scored: Scored) -> dict[str, Any]:
+def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    return pl.DataFrame(pa.Table.from_pylist(list(rows), schema=tables.SCORES))
+
+
+def _row(entry: Cached, scored: Scored) -> dict[str, Any]:
     return {
-        "conformer_id": conformer_id,
-        "energy_ev": energy_ev,
+        "conformer_id": entry.conformer_id,
+        "energy_ev": entry.energy_ev,
         "p_unreliable": scored.p_unreliable,
         "verdict": "unreliable" if scored.p_unreliable > 0.5 else "reliable",
         "location_kcal": scored.location_kcal,
