@@ -6,7 +6,7 @@ import torch
 
 from probe.errors import ProbeError
 
-BATCH_ATOMS = {"cpu": 1000, "cuda": 50_000}
+BATCH_ATOMS = {"cpu": 500, "cuda": 50_000}
 """Padded atoms that a backbone takes at once: on two CPU cores the fastest of those measured;
 none was measured on a GPU, where too large a batch is halved until it fits."""
 
