@@ -74,7 +74,8 @@
       return parted((row) => Boolean(sample.accept[row]), ["accepted", colour("--cool")], ["to recompute", colour("--warm")]);
     }
     if (kind === "element") {
-      return parted((row) => sample.elements[name][row] === "1", [`holds ${name}`, colour("--cool")], [`no ${name}`, GHOST]);
+      const holds = (row) => sample.elements[name][row] === "1";
+      return { ...parted(holds, [`holds ${name}`, colour("--cool")], [`no ${name}`, colour("--ghost")]), rare: holds };
     }
     if (kind === "descriptor") {
       const values = sample.descriptors[name];
@@ -129,6 +130,8 @@
   function traces(by) {
     const passes = new Set(shown);
     const visible = mixed.filter((row) => passes.has(row));
+    // what holds an element is rare: it lies on top
+    if (by.rare) visible.sort((a, b) => Number(by.rare(a)) - Number(by.rare(b)));
     const size = dotSize();
     const edge = { width: size > 5 ? 0.5 : 0, color: colour("--muted") };
     const known = by.kind === "parts" ? visible : visible.filter((row) => by.of(row) !== null);

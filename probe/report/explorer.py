@@ -23,7 +23,7 @@ from probe.report.screening import Floats, Rows, Screening
 
 SKETCHES_AT_ONCE, DETAILS_AT_ONCE = 250, 20
 """Conformers in a piece that the page unpacks when it needs one of them."""
-SKETCH_CHARACTERS, DETAIL_CHARACTERS = 9_000_000, 5_000_000
+SKETCH_CHARACTERS, DETAIL_CHARACTERS = 8_000_000, 4_000_000
 """Bounds of what both may add to the page; the worst molecules come first."""
 SCALE_STEPS = 9
 SCRIPTS = ("plotly", "vendor/3Dmol-min.js", "sketch.js", "molecule.js", "explorer.js")

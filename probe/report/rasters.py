@@ -14,7 +14,7 @@ from probe.report import figures
 from probe.report.material import Material
 from probe.report.screening import Floats
 
-CELLS = 640
+CELLS = 512
 SHADES = 64
 """Colours of a picture: they make it a third of the size."""
 DENSITY = LinearSegmentedColormap.from_list("density", ["#c9cfd6", "#5f6975"])
