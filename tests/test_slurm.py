@@ -9,7 +9,7 @@ import time
 import pytest
 import repository
 
-RULES = ("ingest", "embed", "score", "triage", "report")
+RULES = ("ingest", "embed", "score", "triage", "changes", "report")
 LIBRARIES = ("demo", "demo-3d")
 PARTITIONS = """\
 partitions:

@@ -96,7 +96,7 @@ class TestARun:
     def test_the_conformers_are_made_once_and_everything_else_for_each(self, screened):
         assert jobs(screened[1]) == {
             **{"weights": 2, "ingest": 1, "reuse": 1, "embed": 2, "score": 2, "triage": 2},
-            **{"report": 2, "agreement": 1, "all": 1, "total": 14},
+            **{"changes": 2, "report": 2, "remember": 2, "agreement": 1, "all": 1, "total": 18},
         }
 
     def test_a_second_one_schedules_nothing(self, root):
