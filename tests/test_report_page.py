@@ -19,7 +19,7 @@ from probe.report.page import write_report
 from probe.risk import Promise
 
 FIGURES = [
-    *("coverage", "decision", "descriptors", "elements", "enrichment", "motifs", "reliability"),
+    *("decision", "descriptors", "elements", "enrichment", "motifs", "reliability"),
     "umap",
 ]
 
@@ -189,7 +189,7 @@ def test_a_library_refused_as_a_whole_still_has_a_report(tmp_path):
     made = library(["CCO", "CC"])
     made.scores = [refused(row) for row in made.scores]
     said = read(report(made, tmp_path)[0]).said
-    assert "No curve: no conformer of this library was scored." in said
+    assert "No conformer of this library was scored: there is nothing to accept" in said
     assert "2 conformers = 0 accepted + 2 to recompute" in said
 
 

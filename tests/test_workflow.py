@@ -2,6 +2,8 @@
 
 import html
 import os
+import zipfile
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -33,7 +35,7 @@ LISTS = {
 }
 """Columns that accept.parquet and recompute.parquet promise."""
 FIGURES = (
-    *("coverage", "decision", "descriptors", "elements", "enrichment", "motifs", "reliability"),
+    *("decision", "descriptors", "elements", "enrichment", "motifs", "reliability"),
     "umap",
 )
 """Of the report, each as SVG and PNG."""
@@ -364,6 +366,14 @@ def everything(root):
         for path in root.rglob("*")
         if not {".snakemake", "__pycache__"} & set(path.parts)
     }
+
+
+def test_snakemakes_own_report_is_also_a_zip(root):
+    run = repository.snakemake(root, "--report", "report.zip")
+    assert run.returncode == 0, run.stdout[-5000:]
+    with zipfile.ZipFile(root / "report.zip") as packed:
+        names = {Path(name).name for name in packed.namelist()}
+    assert {"report.html", *(f"{name}.svg" for name in FIGURES)} <= names
 
 
 def test_snakemakes_own_report_shows_the_pages_with_captions(root):

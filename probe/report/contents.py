@@ -12,7 +12,6 @@ from typing import Any
 
 from probe.report import (
     changes_section,
-    coverage,
     decision,
     descriptors,
     drawings,
@@ -76,7 +75,6 @@ SECTIONS = (
     Section("counts", "Counts", _counts),
     # how much can be accepted
     Section("decision", "Decision", decision.section),
-    Section("coverage", "Coverage", coverage.section),
     # where it fails
     Section("umap", "Map", explorer.section),
     Section("elements", "Elements", map_figures.section),

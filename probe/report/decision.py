@@ -241,9 +241,11 @@ def draw_risk(axes: Axes, columns: dict[str, Column]) -> None:
     cutoff = np.array(columns["cutoff"])
     risked, low, high = (_numbers(columns[name]) for name in ("expected_unreliable", "low", "high"))
     axes.plot(cutoff, np.array(columns["accept"]) / total, color=figures.COOL, label="accepted")
+    mean = _numbers(columns["mean_p"])
+    axes.plot(cutoff, mean, color=figures.MUTED, ls="-.", lw=1.2, label="their mean p")
     if not np.isnan(risked).all():
         axes.fill_between(cutoff, low, high, color=figures.WARM, alpha=0.22, lw=0)
-        label = "unreliable among them, 95 % interval"
+        label = "expected unreliable of these, 95 % interval"
         axes.plot(cutoff, risked, color=figures.WARM, ls="--", label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="accepted from confidence (1 − p_unreliable)")
     axes.set(ylabel="share", yticks=np.linspace(0, 1, 6))
@@ -262,7 +264,7 @@ def draw_hours(axes: Axes, columns: dict[str, Column]) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=1.8)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=2.4)
 
 
 def _own_step(cutoff: float) -> int:

@@ -24,11 +24,6 @@ rule report:
             caption="../report/decision.rst",
             category="{library}",
         ),
-        coverage=report(
-            "results/{library}/figures/coverage.svg",
-            caption="../report/coverage.rst",
-            category="{library}",
-        ),
         umap=report(
             "results/{library}/figures/umap.svg",
             caption="../report/umap.rst",
