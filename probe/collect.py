@@ -1,5 +1,6 @@
 """Outputs of ORCA, read back: each is held against the manifest of the decks before it counts."""
 
+import io
 import logging
 import re
 import sys
@@ -20,6 +21,12 @@ Parsed = Any
 
 FINAL = re.compile(r"FINAL SINGLE POINT ENERGY\s+(-?\d+\.\d+)\s*$", re.MULTILINE)
 """With dispersion and the short-range-bond term, which cclib leaves out of what it adds up."""
+
+SCF = re.compile(r"SCF ITERATIONS|D-I-I-S|SCF (NOT )?CONVERGED")
+"""Where the SCF begins, which versions of ORCA print differently: cclib reads no farther."""
+
+KEYWORDS = re.compile(r"^\|\s*\d+>\s*!(.*)$", re.MULTILINE)
+"""Of the input, which ORCA prints again."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,10 @@ def read(output: Path, entry: Mapping[str, Any]) -> Row:
         "engine": engines.PROGRAMS["orca"],
     }
     text = output.read_text(errors="replace")
-    problem = _problem(text, _parsed(output), entry)
+    problem = _problem(text, entry)
     if problem:
         return named | engines.failed(problem)
-    energy = float(FINAL.findall(text)[-1])
+    energy = float(FINAL.findall(text)[0])
     return (
         named
         | engines.failed("")
@@ -88,36 +95,46 @@ def read(output: Path, entry: Mapping[str, Any]) -> Row:
     )
 
 
-def _parsed(output: Path) -> Parsed:
-    from cclib.io.ccio import ccopen  # noqa: PLC0415 (slow import)
-
-    try:
-        parser = ccopen(str(output), loglevel=logging.CRITICAL)
-        return parser.parse() if parser is not None else None
-    except (ArithmeticError, AttributeError, LookupError, StopIteration, ValueError) as error:
-        _say(f"{output}: cclib gave up ({tables.first_line(error)})")
-        return None
-
-
-def _problem(text: str, parsed: Parsed, entry: Mapping[str, Any]) -> str:
+def _problem(text: str, entry: Mapping[str, Any]) -> str:
     """Why an output cannot be used; empty if it can. The first reason that holds."""
-    if parsed is None or parsed.metadata.get("package") != "ORCA":
+    parsed = _parsed(text)
+    if parsed is None:
         return "not an ORCA output that can be read; look whether it is whole"
-    if "SCF NOT CONVERGED" in text or "SCF CONVERGED" not in text:
+    if "SCF NOT CONVERGED" in text or "not fully converged" in text:
         return "the SCF did not converge"
     if "ORCA TERMINATED NORMALLY" not in text or not FINAL.search(text):
         return "ORCA did not end normally; run it again"
-    found = {
-        "charge": getattr(parsed, "charge", None),
-        "multiplicity": getattr(parsed, "mult", None),
-    }
-    for name, value in found.items():
+    if len(FINAL.findall(text)) > 1:
+        return "more than one energy is in it; run the deck as it is, a single point"
+    return _difference(text, parsed, entry)
+
+
+def _difference(text: str, parsed: Parsed, entry: Mapping[str, Any]) -> str:
+    """What is not as in the manifest; empty if nothing."""
+    keywords = " ".join(KEYWORDS.findall(text)).lower().split()
+    missing = set(decks.ORCA[entry["method"]].lower().split()) - set(keywords)
+    if missing:
+        return f"its input lacks {', '.join(sorted(missing))}, which the deck has"
+    for name, value in (("charge", parsed.charge), ("multiplicity", parsed.mult)):
         if value != entry[name]:
             return f"its {name} is {value}, and the deck's is {entry[name]}"
-    numbers, positions = parsed.atomnos, parsed.atomcoords[-1]
-    if decks.geometry_sha256(numbers, positions) != entry["geometry_sha256"]:
-        return "its geometry is not the deck's; run the deck as it is, without optimisation"
-    return ""
+    digest = decks.geometry_sha256(parsed.atomnos, parsed.atomcoords[-1])
+    return "" if digest == entry["geometry_sha256"] else "its geometry is not the deck's"
+
+
+def _parsed(text: str) -> Parsed:
+    """What cclib makes of the part before the SCF: charge, multiplicity and geometry."""
+    from cclib.io.ccio import ccread  # noqa: PLC0415 (slow import)
+
+    found = SCF.search(text)
+    head = text[: found.start()] if found else text
+    try:
+        parsed = ccread(io.StringIO(head), loglevel=logging.CRITICAL)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError):
+        return None
+    wanted = ("charge", "mult", "atomnos", "atomcoords")
+    known = parsed is not None and parsed.metadata.get("package") == "ORCA"
+    return parsed if known and all(hasattr(parsed, name) for name in wanted) else None
 
 
 def _files(outputs: Sequence[Path]) -> Iterator[Path]:
