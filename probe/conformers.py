@@ -116,7 +116,7 @@ def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
         raise Unusable("2D record, and the configuration rejects those (ingest: flat_records)")
     kept, mixture_note = _fragment(molecule, options)
     multiplicity = _multiplicity(record, kept, options)
-    _check_parity(_electrons(kept), multiplicity)
+    check_parity(_electrons(kept), multiplicity)
     if flat:
         built = geometry.build(kept, options.seed, options.forcefield)
         kept, smiles, note = built.molecule, built.smiles, built.note
@@ -144,7 +144,7 @@ def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
         _check_charge(charge, molecule)
         charge = Chem.GetFormalCharge(molecule)
     charge = charge or 0
-    _check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
+    check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
     if molecule is None:
         bonded = connected(atoms.numbers.tolist(), atoms.positions)
         note, smiles = _whole_note(bonded, options), _perceived(bonded, charge, multiplicity)
@@ -253,7 +253,12 @@ def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> N
         )
 
 
-def _check_parity(electrons: int, multiplicity: int) -> None:
+def check_parity(electrons: int, multiplicity: int) -> None:
+    """Refuse a multiplicity that so many electrons cannot have.
+
+    Raises:
+        Unusable: in words for a chemist.
+    """
     if electrons < 1:
         raise Unusable("no electrons are left with that charge")
     unpaired = multiplicity - 1

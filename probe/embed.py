@@ -1,8 +1,6 @@
 """Backbone energies and embeddings of a shard of conformers, into the cache."""
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +12,7 @@ from probe import devices, tables
 from probe.backbones import Backbone, Evaluation, Geometry, refusal
 from probe.cache import PART_BYTES, Cache, Cached, in_use
 from probe.packing import packs
-
-PROGRESS_SECONDS = 10.0
+from probe.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def compute(
     """
     order = sorted(missing, key=lambda name: len(missing[name].numbers))
     sizes = [len(missing[name].numbers) for name in order]
-    report = _progress(len(order))
+    report = Progress("embed", len(order), "conformers")
     rows: list[Cached] = []
     failures: dict[str, str] = {}
     held = done = 0
@@ -181,20 +178,3 @@ def _rows(
         terms = {term: float(values[index]) for term, values in evaluation.parts.items()}
         rows.append(Cached(name, energy, terms, charges, embedding[start:stop]))
     return rows
-
-
-def _progress(total: int) -> Callable[[int], None]:
-    """A function that prints a line with rate and time left, at most every ten seconds."""
-    started = last = time.monotonic()
-
-    def report(done: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS or done == total:
-            last = now
-            rate = done / max(now - started, 1e-9)
-            left = (total - done) / max(rate, 1e-9)
-            line = f"embed: {done}/{total} conformers, {rate:.1f}/s, {left:.0f} s left"
-            print(line, file=sys.stderr)
-
-    return report

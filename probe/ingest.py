@@ -2,7 +2,6 @@
 
 import multiprocessing
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -18,9 +17,7 @@ from probe import plan as planning
 from probe.conformers import Options, Row, conformer
 from probe.errors import ProbeError
 from probe.library import Layout, Reject
-
-PROGRESS_SECONDS = 10.0
-"""Between two lines of progress."""
+from probe.progress import Progress
 
 HELD = 1024
 """Rows in memory."""
@@ -196,15 +193,11 @@ def _convert_item(item: Item, options: Options) -> Row | Reject:
 
 
 def _reported(results: Iterator[Row | Reject], what: str, count: int) -> Iterator[Row | Reject]:
-    """``results`` as they are, with a line on stderr now and then and one at the end."""
-    start = last = time.monotonic()
+    """``results`` as they are, with a word on stderr now and then."""
+    report = Progress(what, count, "records")
     for done, result in enumerate(results, 1):
         yield result
-        now = time.monotonic()
-        if now - last >= PROGRESS_SECONDS or done == count:
-            rate = done / max(now - start, 1e-3)
-            _say(f"{what}: {done} of {count} records, {rate:.1f} a second")
-            last = now
+        report(done)
 
 
 def _say(line: str) -> None:

@@ -328,7 +328,15 @@ def _parse_frame(text: str, name_column: str | None) -> Parsed:
         raise Unusable("no atoms")
     if n_lines != int(count):
         raise Unusable(f"atom count line says {int(count)}, {n_lines} atom lines follow")
-    atoms = _from_frame("\n".join([*lines, ""]))
+    return of_ase(_from_frame("\n".join([*lines, ""])), name_column)
+
+
+def of_ase(atoms: ase.Atoms, name_column: str | None = None) -> Parsed:
+    """Name, atoms and tags (from the info) of what ASE holds.
+
+    Raises:
+        Unusable: it is periodic.
+    """
     if atoms.pbc.any():
         raise Unusable("periodic: it has a cell, and only molecules can be screened")
     tags = {str(key).casefold(): str(value) for key, value in atoms.info.items()}

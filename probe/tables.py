@@ -73,6 +73,15 @@ SCORES = pa.schema(
 )
 """PROBE's answer for every conformer of a shard."""
 
+ANSWERED = pa.schema(
+    [
+        *CONFORMERS,  # null, but for molecule_id and source, where the input cannot be used
+        *(field for field in SCORES if field.name not in ("conformer_id", "refusal")),
+        ("reason", _string),  # why there is no answer; null if there is one
+    ]
+)
+"""What `probe.Probe.score` returns: a row for every input, in its order."""
+
 TRIAGED = pa.schema(
     [
         ("conformer_id", _string),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe import embed, tables
+from probe import embed, progress, tables
 from probe.backbones import Geometry
 from probe.cache import Cache
 from probe.embed import ensure
@@ -324,8 +324,11 @@ class TestShard:
             )
         assert [path.name for path in tmp_path.iterdir()] == ["0.parquet"]
 
-    def test_progress_ends_with_the_whole_number(self, backbone, geometries, tmp_path, capsys):
+    def test_progress_ends_with_the_whole_number(
+        self, backbone, geometries, tmp_path, capsys, monkeypatch
+    ):
+        monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
         ensure(geometries, backbone, tmp_path, 60)
         said = capsys.readouterr()
         assert said.out == ""
-        assert said.err.splitlines()[-1].startswith("embed: 12/12 conformers, ")
+        assert said.err.splitlines()[-1].startswith("embed: 12 of 12 conformers, ")

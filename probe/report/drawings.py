@@ -132,7 +132,7 @@ def prepared(mol: Chem.Mol, importance: Floats | None) -> tuple[Chem.Mol, Floats
 def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, Any]) -> Drawing:
     smiles = row["smiles"] or ""
     mol, importance, note = matched(smiles, geometry, scored)
-    svg, share = (None, None) if mol is None else _draw(mol, importance)
+    svg, share = (None, None) if mol is None else draw(mol, importance)
     if svg is None:
         note = "Not drawn: RDKit cannot read this SMILES."
     return Drawing(
@@ -149,7 +149,7 @@ def _drawing(row: dict[str, Any], geometry: dict[str, Any], scored: dict[str, An
     )
 
 
-def _draw(mol: Chem.Mol, importance: Floats | None) -> tuple[Markup, float | None]:
+def draw(mol: Chem.Mol, importance: Floats | None) -> tuple[Markup, float | None]:
     """SVG of ``mol`` in the page's ink, and the share of the most important atom."""
     drawn, shares = prepared(mol, importance)
     top = float(shares.max()) if shares.size and shares.max() > 0 else None
