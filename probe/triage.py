@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
-from probe import cost, lists, risk, spill, streams, tables
+from probe import cost, lists, risk, spill, streams, tables, weights
 from probe import plan as planning
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
+from probe.methods import B97_3C, METHODS, Method
 from probe.policy import Policy
 from probe.risk import Promise
 from probe.summary import BY_PROBE, outcome, summarise, total
@@ -137,7 +138,9 @@ def decide(
     comes before it take; by default it is all.
     """
     rare = _rare_in(scored["numbers"], rare_elements(card, policy.min_element_molecules), policy)
-    costly = scored.with_columns(rare=rare, dft_core_hours=cost.core_hours(scored["numbers"]))
+    spins = scored.get_column("multiplicity", default=None)  # held-out molecules are closed shells
+    hours = cost.core_hours(scored["numbers"], _level(card), spins)
+    costly = scored.with_columns(rare=rare, dft_core_hours=hours)
     worst_first = costly.sort(
         "p_unreliable", descending=True, nulls_last=False, maintain_order=True
     )
@@ -170,6 +173,11 @@ def rare_elements(card: Mapping[str, Any], least: int) -> dict[int, int]:
     known: Mapping[str, int] = card["elements"]
     counts = {z: known.get(symbol, 0) for z, symbol in enumerate(chemical_symbols)}
     return {z: n for z, n in counts.items() if n < least}
+
+
+def _level(card: Mapping[str, Any]) -> Method:
+    """What recomputing takes: the backbone's method, or B97-3c where that cannot be had."""
+    return METHODS.get(weights.entry(card["backbone"]).method, B97_3C)
 
 
 def _beyond(card: Mapping[str, Any]) -> tuple[tuple[pl.Expr, pl.Expr], tuple[pl.Expr, pl.Expr]]:

@@ -9,7 +9,7 @@ from rdkit import Chem
 
 from probe import tables
 from probe.conformers import conformer_id
-from probe.cost import core_hours
+from probe.cost import OPEN_SHELL, RELATIVE, core_hours
 from probe.errors import ProbeError
 from probe.policy import Policy
 from probe.risk import Promise
@@ -228,6 +228,13 @@ class TestByBudget:
     def test_no_budget_is_all_accepted_and_a_large_one_nothing(self):
         assert set(self.by(0, p_unreliable=[0.9, 0.1])["verdict"]) == {"accept"}
         assert set(self.by(9, p_unreliable=[0.9, 0.1])["verdict"]) == {"recompute"}
+
+    def test_the_estimate_is_for_the_method_of_the_backbone(self):
+        dearer = decide(
+            scored(p_unreliable=[0.9]), CARD | {"backbone": "aimnet2-wb97m-d3"}, Policy()
+        )
+        factor = RELATIVE["wB97M-D3(BJ)/def2-TZVPP"]
+        assert dearer["dft_core_hours"][0] == pytest.approx(factor * self.UNIT)
 
     def test_what_has_no_estimate_costs_nothing(self):
         rows = self.by(
@@ -602,17 +609,18 @@ class TestWhatAPolicyCameTo:
 
     def test_a_budget_is_in_numbers_and_in_words(self, library):
         water = core_hours(pl.Series([[8, 1, 1]], dtype=pl.List(pl.UInt8)))[0]
-        summary = library.triage(Policy(policy="budget", budget_core_hours=2.5 * water))
+        radical = OPEN_SHELL * water
+        summary = library.triage(Policy(policy="budget", budget_core_hours=3 * water))
         assert (summary["n_accept"], summary["accept_up_to_p"]) == (2, 0.2)
         assert summary["reasons"] == {"backbone": 1, "budget": 1}
         assert summary["dft_core_hours"] == {
-            "recompute": pytest.approx(2 * water),
-            "by_other_rules": pytest.approx(water),
+            "recompute": pytest.approx(radical + water),
+            "by_other_rules": pytest.approx(radical),
             "n_unknown": 0,
         }
         assert summary["statement"] == (
-            f"Budget of {2.5 * water:g} core-hours: the 1 to recompute by other rules (about "
-            f"{water:.3g}), then the 1 with the highest p_unreliable (about {water:.3g}); the "
+            f"Budget of {3 * water:g} core-hours: the 1 to recompute by other rules (about "
+            f"{radical:.3g}), then the 1 with the highest p_unreliable (about {water:.3g}); the "
             "other 2 are accepted."
         )
         assert library.table("accept")["dft_core_hours"].to_list() == [water, water]
