@@ -286,6 +286,8 @@ def test_nothing_that_axe_knows_keeps_anyone_out(opened, scheme):
 def test_on_paper_the_map_is_a_picture_and_controls_are_gone(opened):
     assert not opened.locator("#still").is_visible()
     opened.emulate_media(media="print")
+    opened.set_viewport_size({"width": 703, "height": 1000})  # A4 less its margins
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 703
     assert opened.locator("#still").is_visible()
     assert not opened.locator("#explorer").is_visible()
 
@@ -328,6 +330,26 @@ def drag(tab, start, stop):
     tab.mouse.down()
     tab.mouse.move(*ends[1], steps=8)
     tab.mouse.up()
+
+
+@pytest.mark.parametrize("unreliable", [False, True])
+@pytest.mark.parametrize("smiles", [[], ["CCO"]])
+def test_a_page_with_next_to_nothing_opens_quietly(chromium, tmp_path, smiles, unreliable):
+    made = library(smiles)
+    for row in made.scores:
+        row["p_unreliable"] = 0.99 if unreliable else 0.01
+    write_report(made.write(tmp_path), tmp_path / "report.html")
+    tab = chromium.new_page(viewport={"width": 390, "height": 900})
+    troubles = []
+    tab.on("console", lambda message: troubles.append(message.text))
+    tab.on("pageerror", lambda error: troubles.append(str(error)))
+    tab.goto((tmp_path / "report.html").as_uri(), wait_until="load")
+    said = tab.locator("main").inner_text()
+    assert "No map: it takes at least" in said
+    assert "Every record was ingested." in said
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert troubles == []
+    tab.close()
 
 
 @pytest.mark.parametrize("opened", [1280], indirect=True)
