@@ -8,6 +8,7 @@ from scipy import stats
 
 from probe.report import descriptors, screening
 from probe.report.descriptors import Molecules
+from probe.report.material import Material
 
 
 def test_descriptors_of_aspirin(tmp_path):
@@ -93,3 +94,26 @@ def test_bins_lose_nothing(n):
     assert 1 <= len(centres) <= descriptors.MAX_BINS
     np.testing.assert_allclose(mean, 0.25)
     np.testing.assert_allclose(half, 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("p", "why"),
+    [
+        ([], "no scored conformer has a SMILES"),
+        ([0.2, 0.3], "at least 10 different molecules"),
+        ([0.5] * 12, "every molecule has the same p_unreliable"),
+        ([0.2, *[0.5] * 11], ""),
+    ],
+)
+def test_why_there_are_no_correlations(p, why):
+    found = Molecules({"x": np.arange(len(p), dtype=float)}, np.array(p), len(p), 0, len(p))
+    said = descriptors.why_not(found)
+    assert why in said
+    assert bool(said) == bool(why)
+
+
+def test_the_section_of_a_few_molecules_says_why_it_is_empty(tmp_path):
+    loaded = screening.load(library(["CCO", "CC", "CCN"]).write(tmp_path))
+    content = descriptors.section(Material(loaded, [], None))
+    assert "at least 10 different molecules" in content["empty"]
+    assert (tmp_path / "figures/descriptors.png").is_file()

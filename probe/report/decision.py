@@ -242,10 +242,10 @@ def draw_risk(axes: Axes, columns: dict[str, Column]) -> None:
     risked, low, high = (_numbers(columns[name]) for name in ("expected_unreliable", "low", "high"))
     axes.plot(cutoff, np.array(columns["accept"]) / total, color=figures.COOL, label="accepted")
     mean = _numbers(columns["mean_p"])
-    axes.plot(cutoff, mean, color=figures.MUTED, ls="-.", lw=1.2, label="their mean p")
+    axes.plot(cutoff, mean, color=figures.MUTED, ls="-.", lw=1.2, label="mean p of these")
     if not np.isnan(risked).all():
         axes.fill_between(cutoff, low, high, color=figures.WARM, alpha=0.22, lw=0)
-        label = "expected unreliable of these, 95 % interval"
+        label = "expected unreliable, 95 %"
         axes.plot(cutoff, risked, color=figures.WARM, ls="--", label=label)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="accepted from confidence (1 − p_unreliable)")
     axes.set(ylabel="share", yticks=np.linspace(0, 1, 6))

@@ -93,9 +93,9 @@ def section(material: Material) -> dict[str, Any]:
     """The correlations and binned curves of the page, also written as figures."""
     folder = material.screening.inputs.figures
     found = describe(material.screening)
-    if not len(found.p):
-        figures.save_empty(folder, "descriptors", NO_MOLECULES)
-        return {"molecules": found, "empty": NO_MOLECULES}
+    if why := why_not(found):
+        figures.save_empty(folder, "descriptors", why)
+        return {"molecules": found, "empty": why}
     rows = correlate(found)
     figures.save(sheet(rows, found), folder, "descriptors")
     alt = "Spearman correlation of each descriptor with p_unreliable; the values are in the table."
@@ -107,6 +107,17 @@ def section(material: Material) -> dict[str, Any]:
             curves(found), "binned", "Mean p_unreliable over bins of each descriptor."
         ),
     }
+
+
+def why_not(molecules: Molecules) -> str:
+    """Why nothing can go with p_unreliable, in words; empty if something can."""
+    if not len(molecules.p):
+        return NO_MOLECULES
+    if len(molecules.p) < MIN_MOLECULES:
+        return f"No correlations: they take at least {MIN_MOLECULES} different molecules."
+    if np.ptp(molecules.p) == 0:
+        return "No correlations: every molecule has the same p_unreliable."
+    return ""
 
 
 def describe(screening: Screening) -> Molecules:
@@ -177,6 +188,8 @@ def draw_curves(grid: Sequence[Axes], molecules: Molecules) -> None:
         axes.errorbar(x, mean, half, color=figures.COOL, marker="o", ms=4, elinewidth=1.2, lw=1.4)
         unit = f" ({UNITS[name]})" if name in UNITS else ""
         axes.set(ylim=(0, 1), yticks=[0, 0.5, 1], title=name + unit)
+        if len(x) == 1:  # nearly all molecules have the same value
+            axes.set_xlim(x[0] - 1, x[0] + 1)
         axes.locator_params(axis="x", nbins=4, integer=name in WHOLE)
         if index % 2 == 0:
             axes.set_ylabel("mean p")
