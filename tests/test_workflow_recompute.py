@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import repository
 
-from probe import dft, tables
+from probe import dft, labels, tables
 
 RECORDS = "N#N nitrogen\nO water\n[O][O] oxygen\nC=O formaldehyde\n"
 
@@ -60,6 +60,13 @@ def test_the_triplet_that_the_backbone_cannot_take_has_dft(folder):
     assert row["energy_ev"] / dft.EV_PER_HARTREE == pytest.approx(
         again.energy_ev / dft.EV_PER_HARTREE, rel=0, abs=1e-6
     )
+
+
+def test_labels_are_of_closed_shells_that_are_not_reserved(folder):
+    found = tables.read(folder / "dft_labels.parquet", tables.REFERENCES).to_pylist()
+    final = pl.read_parquet(folder / "energies.parquet").filter(source="dft", multiplicity=1)
+    wanted = {smiles for smiles in final["smiles"] if not labels.reserved(smiles)}
+    assert {row["smiles"] for row in found} == wanted
 
 
 def test_a_second_run_schedules_nothing(root):

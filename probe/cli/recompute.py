@@ -96,23 +96,28 @@ def recompute(folder: Path, shard: int | None, engine: str, store: Path, jobs: i
 @click.command()
 @click.argument("folder", type=FOLDER)
 @CHECKPOINT
+@click.option("--labels", type=FILE, help="Also write what may be learnt from: labels.")
 @JSON
-def energies(folder: Path, checkpoint: str, as_json: bool) -> None:
+def energies(folder: Path, checkpoint: str, labels: Path | None, as_json: bool) -> None:
     """Write the final energies of the library in FOLDER, from DFT and from the backbone.
 
     \b
     Example:
-      probe energies results/demo --checkpoint aimnet2-b973c
+      probe energies results/demo --checkpoint aimnet2-b973c --labels gained.parquet
     """
-    from probe import card
+    from probe import card, gained
     from probe import energies as final
 
     counts = final.finish(folder, card.read(checkpoint))
+    if labels is not None:
+        counts["labels"] = gained.labels(folder, labels)
     line = (
         f"{folder / 'energies.parquet'}: {counts['n_dft']} from DFT, {counts['n_mlip']} from the "
         f"backbone, {counts['n_without_energy']} without; of {counts['n_recompute']} to recompute "
         f"{counts['n_failed']} failed and {counts['n_left']} are left"
     )
+    if labels is not None:
+        line += f"; {labels}: {counts['labels']['labels']} labels"
     click.echo(json.dumps(counts, indent=2) if as_json else line)
 
 

@@ -88,6 +88,7 @@ rule energies:
         energies="results/{library}/energies.parquet",
         failed="results/{library}/dft_failed.parquet",
         counts="results/{library}/recomputed.json",
+        labels="results/{library}/dft_labels.parquet",
     log:
         "logs/{library}/energies.log",
     benchmark:
@@ -101,7 +102,8 @@ rule energies:
         folder=subpath(output.energies, parent=True),
         checkpoint=subpath(input.card, parent=True),
     shell:
-        "probe energies {params.folder:q} --checkpoint {params.checkpoint:q} > {log:q} 2>&1"
+        "probe energies {params.folder:q} --checkpoint {params.checkpoint:q}"
+        " --labels {output.labels:q} > {log:q} 2>&1"
 
 
 rule decks:
