@@ -257,6 +257,16 @@ def test_a_region_is_downloaded_and_named(opened):
 
 
 @pytest.mark.parametrize("opened", [1280], indirect=True)
+def test_a_lasso_is_named_by_the_box_around_it(opened):
+    opened.locator("[data-drag=lasso]").click()
+    drag(opened, (0.02, 0.02), (0.98, 0.05), (0.98, 0.98), (0.02, 0.95))
+    n = len(sample(opened)["p"])
+    expect(opened.locator("#shown")).to_have_text(f"{n} of {n} on this page are inside the lasso.")
+    assert "from the box around the lasso" in opened.locator("#harvest").inner_text()
+    assert "--box" in command_of(opened)
+
+
+@pytest.mark.parametrize("opened", [1280], indirect=True)
 def test_zooming_and_back(opened):
     def wide():
         low, high = opened.evaluate("document.querySelector('#plot').layout.xaxis.range")
@@ -318,17 +328,17 @@ def point_at(tab, row, click=False):
         tab.mouse.click(box["x"] + left + 1, box["y"] + top + 1)
 
 
-def drag(tab, start, stop):
-    """Drag over the map, from and to fractions of it."""
+def drag(tab, *places):
+    """Drag over the map, along ``places`` that are fractions of it."""
     tab.locator("#plot").scroll_into_view_if_needed()
     box = tab.locator("#plot").bounding_box()
-    ends = [
-        (box["x"] + left * box["width"], box["y"] + top * box["height"])
-        for left, top in (start, stop)
+    first, *others = [
+        (box["x"] + left * box["width"], box["y"] + top * box["height"]) for left, top in places
     ]
-    tab.mouse.move(*ends[0])
+    tab.mouse.move(*first)
     tab.mouse.down()
-    tab.mouse.move(*ends[1], steps=8)
+    for place in others:
+        tab.mouse.move(*place, steps=8)
     tab.mouse.up()
 
 

@@ -215,6 +215,7 @@
     const thinned = webgl ? "" : " (without WebGL, those with the highest p_unreliable)";
     find("#shown").textContent = `${count(n)}${of} on this page ${n === 1 ? "is" : "are"} ${where}${thinned}.`;
     find("#command").textContent = command();
+    find("#around").textContent = region && region.lasso ? ", from the box around the lasso" : "";
     find("#clear").hidden = !region;
     find("#download").disabled = !n;
   }
