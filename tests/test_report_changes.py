@@ -47,7 +47,7 @@ def test_counts_causes_and_what_differs_are_said(screen, section, checkpoint):
     assert "new: not in the last screening library: the library's files changed 1" in said
     assert "gone: in the last screening only library: the library's files changed 1" in said
     assert "to recompute: was accepted cutoffs: the settings of triage changed 1" in said
-    assert "1 conformers are in both with the same verdict" in said
+    assert "In both, with the same verdict: 1." in said
     assert "Accepted 2 1 −1" in said
     assert "Conformers 3 3 same" in said
     assert "Library, bytes 10 2,000 changed" in said
@@ -62,7 +62,7 @@ def test_that_nothing_changed_is_said_too(screen, section):
     screen(ROWS, size=11)
     _, said = section()
     assert "none is new, gone or judged differently" in said
-    assert "3 conformers are in both with the same verdict" in said
+    assert "In both, with the same verdict: 3." in said
 
 
 def test_of_many_the_page_lists_some_and_says_so(screen, section):
