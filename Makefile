@@ -14,7 +14,7 @@ export library := $(value LIBRARY)
 library_config = library='$$(printf %s "$$library" | sed "s/'/''/g")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup screen test lint format lock clean
+.PHONY: help setup screen test bench bench-large lint format lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,12 @@ screen: setup ## screen the libraries of config/libraries.tsv (LIBRARY=file: tha
 
 test: setup ## run the tests
 	.venv/bin/pytest
+
+bench: setup ## measure ratios of speed on the demo library, once screened: bench.json
+	.venv/bin/python bench/ratios.py bench.json
+
+bench-large: setup ## measure the memory of triage and report at 10,000 and 100,000: memory.json
+	.venv/bin/python bench/memory.py memory.json
 
 lint: setup ## check style, types and the workflow
 	.venv/bin/ruff check
