@@ -8,7 +8,8 @@ import heapq
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -171,7 +172,11 @@ def resumed(
     place = part.parent / re.sub(r"[^A-Za-z0-9-]+", "-", f"{engine}-{method.name}").strip("-")
     tables.require_writable(place, "choose another place for the store")
     known = _known(place, origin)
-    with workers.stoppable(), Journal(place / part.name, tables.COMPUTED, origin) as journal:
+    with (
+        _with_room(place),
+        workers.stoppable(),
+        Journal(place / part.name, tables.COMPUTED, origin) as journal,
+    ):
         done = known | journal.rows
         wanted = {row["conformer_id"] for row in rows}
         left = [row for row in rows if row["conformer_id"] not in done]
@@ -210,6 +215,17 @@ def _allowance(plan: pl.DataFrame, shard: int, budget: float | None) -> float | 
     chosen = plan.filter(pl.col("shard").is_not_null())
     total, part = (float(rows["core_hours"].sum()) for rows in (chosen, chosen.filter(shard=shard)))
     return budget * part / total if total else None  # without a basis it costs nothing to say so
+
+
+@contextmanager
+def _with_room(place: Path) -> Iterator[None]:
+    """A full disk within ends in one line that says where and what is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise ProbeError(
+            f"{place}: {error.strerror or error}; what is finished is kept, make room and run again"
+        ) from error
 
 
 def _known(place: Path, origin: Mapping[str, Any]) -> dict[str, Row]:

@@ -265,7 +265,7 @@ class TestTheStore:
             append(journal, row)
 
         monkeypatch.setattr(Journal, "append", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ProbeError, match="No space left on device; what is finished is kept"):
             run(folder, tmp_path / "store")
         assert not recompute.shard_path(folder, 0).exists()
         monkeypatch.setattr(Journal, "append", append)
