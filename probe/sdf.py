@@ -1,7 +1,7 @@
 """Conformers as an SD file, for the programs that read one."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,23 @@ PROPERTIES = (
 )
 
 
+DECIDED = ("verdict", "energy_ev")
+"""Properties that rows of a list have, too."""
+
+
 def write(rows: pl.DataFrame, path: Path) -> None:
-    """Write ``rows`` to ``path`` as ``writing`` does."""
-    with writing(path) as write_rows:
+    """Write ``rows`` to ``path`` as ``writing`` does, with those of ``DECIDED`` that they hold."""
+    with writing(
+        path, (*PROPERTIES, *(name for name in DECIDED if name in rows.columns))
+    ) as write_rows:
         write_rows(rows)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Write]:
+def writing(path: Path, properties: Sequence[str] = PROPERTIES) -> Iterator[Write]:
     """What appends rows to ``path``, which appears when the block ends without an error.
 
-    Rows hold numbers, positions, molecule_id and ``PROPERTIES``, and are written in order.
+    Rows hold numbers, positions, molecule_id and ``properties``, and are written in order.
     Coordinates are the conformer's. Bonds come from the SMILES, or from the distances where
     there is none, if valences allow what they say; an absent p_unreliable is left out. No text
     can end a record or start a property: it comes on one line, ``$$$$`` in it broken up.
@@ -48,14 +54,14 @@ def writing(path: Path) -> Iterator[Write]:
 
                 def write_rows(rows: pl.DataFrame) -> None:
                     for row in rows.iter_rows(named=True):
-                        writer.write(_molecule(row))
+                        writer.write(_molecule(row, properties))
 
                 yield write_rows
         finally:
             text.detach()
 
 
-def _molecule(row: Mapping[str, Any]) -> Chem.Mol:
+def _molecule(row: Mapping[str, Any], properties: Sequence[str]) -> Chem.Mol:
     positions = np.array(row["positions"]).reshape(-1, 3)
     molecule = (
         in_geometry_order(row["smiles"], row["numbers"], positions) if row["smiles"] else None
@@ -69,7 +75,7 @@ def _molecule(row: Mapping[str, Any]) -> Chem.Mol:
     molecule.RemoveAllConformers()
     molecule.AddConformer(geometry)
     molecule.SetProp("_Name", _line(row["molecule_id"] or ""))
-    for name in PROPERTIES:
+    for name in properties:
         if row[name] is not None:
             molecule.SetProp(name, _line(row[name]))
     return molecule

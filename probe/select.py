@@ -53,8 +53,8 @@ def select(folder: Path, query: Query) -> pl.DataFrame:
     return rows.join(_holders(folder, numbers), on="conformer_id", how="semi") if numbers else rows
 
 
-def write(rows: pl.DataFrame, folder: Path, out: Path) -> None:
-    """Write ``rows`` from ``select`` to ``out``, as its suffix says.
+def write(rows: pl.DataFrame, folder: Path, out: Path, suffix: str | None = None) -> None:
+    """Write ``rows`` from ``select`` to ``out``, as its suffix (or the given one) says.
 
     .csv and .parquet hold the columns of ``tables.SELECTED``; any other that
     ``exports.WRITERS`` knows holds the geometries, too.
@@ -62,16 +62,17 @@ def write(rows: pl.DataFrame, folder: Path, out: Path) -> None:
     Raises:
         ProbeError: the suffix is unknown, or a conformer's geometry is in no shard.
     """
-    if out.suffix == ".csv":
+    suffix = out.suffix if suffix is None else suffix
+    if suffix == ".csv":
         tables.atomically(out, rows.write_csv)
-    elif out.suffix == ".parquet":
+    elif suffix == ".parquet":
         library = load(folder / "plan.json").library
         tables.write(out, rows.to_arrow(), tables.SELECTED, {"library": library})
-    elif out.suffix in exports.WRITERS:
-        exports.WRITERS[out.suffix](_with_geometries(rows, folder), out)
+    elif suffix in exports.WRITERS:
+        exports.WRITERS[suffix](_with_geometries(rows, folder), out)
     else:
         raise ProbeError(
-            f"{out}: unknown suffix {out.suffix or '(none)'}; known are {' '.join(SUFFIXES)}"
+            f"{out}: unknown suffix {suffix or '(none)'}; known are {' '.join(SUFFIXES)}"
         )
 
 

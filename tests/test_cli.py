@@ -20,6 +20,7 @@ from probe import card as cards
 from probe.tables import CONFORMERS
 
 COMMANDS = {
+    "screen": "all steps, by Snakemake",
     "plan": "Count the records",
     "ingest": "Turn one shard",
     "weights": "Fetch and list",
@@ -29,11 +30,13 @@ COMMANDS = {
     "score": "Ask PROBE",
     "triage": "Split the scored library",
     "report": "Report on the triaged library",
+    "export": "for another program",
     "agree": "Say where the triaged libraries",
     "changes": "what changed in a library",
     "changes find": "Compare the triaged library",
     "changes keep": "the one that the next is compared with",
     "changes show": "Print a line",
+    "show": "Tell all that is known",
     "select": "List the conformers",
     "shards": "Cut the recompute list",
     "recompute": "with DFT, one core a process",

@@ -10,7 +10,10 @@ from probe.cli import checkpoints, recompute, screening
 from probe.cli.changes import changes
 from probe.cli.common import Commands
 from probe.cli.completion import completion
+from probe.cli.export import export
+from probe.cli.screen import screen
 from probe.cli.select import select
+from probe.cli.show import show
 from probe.cli.upkeep import cache
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -33,12 +36,13 @@ def main() -> None:
     """
 
 
+main.add_section("Screen a library", screen)
 main.add_section(
-    "Screen a library, step by step",
+    "Screen it step by step",
     *(screening.plan, screening.ingest, screening.weights, screening.embed),
     *(screening.score, screening.triage, screening.report),
 )
-main.add_section("Look at what came out", select, screening.agree, changes)
+main.add_section("Look at what came out", show, select, export, screening.agree, changes)
 main.add_section(
     "Recompute with DFT",
     *(recompute.shards, recompute.recompute, recompute.decks, recompute.collect),

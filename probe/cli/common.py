@@ -1,6 +1,6 @@
 """What the commands share: how they end, and options that several of them take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,25 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order of the data flow, not of the alphabet."""
         return list(self.commands)
+
+
+def triaged(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What is said of a triaged library, line by line."""
+    name = summary["library"]
+    yield (
+        f"{name}: {summary['n_records']} records = {summary['n_ingested']} ingested "
+        f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
+        f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
+    )
+    if summary["n_molecules_several"]:
+        yield (
+            f"{name}: {summary['n_molecules']} molecules, "
+            f"{summary['n_molecules_several']} of several conformers = "
+            f"{summary['n_molecules_accept']} accepted + "
+            f"{summary['n_molecules_recompute']} to recompute"
+        )
+    if summary["statement"]:
+        yield f"{name}: {summary['statement']}"
 
 
 def ingest_options(

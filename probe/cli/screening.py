@@ -17,6 +17,7 @@ from probe.cli.common import (
     PICKLES,
     Commands,
     ingest_options,
+    triaged,
 )
 from probe.errors import ProbeError
 
@@ -254,20 +255,8 @@ def triage(folder: Path, checkpoint: str, as_json: bool, **policy: Any) -> None:
     if as_json:
         click.echo(json.dumps(summary, indent=2))
         return
-    click.echo(
-        f"{summary['library']}: {summary['n_records']} records = {summary['n_ingested']} ingested "
-        f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
-        f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
-    )
-    if summary["n_molecules_several"]:
-        click.echo(
-            f"{summary['library']}: {summary['n_molecules']} molecules, "
-            f"{summary['n_molecules_several']} of several conformers = "
-            f"{summary['n_molecules_accept']} accepted + "
-            f"{summary['n_molecules_recompute']} to recompute"
-        )
-    if summary["statement"]:
-        click.echo(f"{summary['library']}: {summary['statement']}")
+    for line in triaged(summary):
+        click.echo(line)
 
 
 @click.command()
