@@ -1,11 +1,8 @@
 """Audit: who is drawn, what the interval and the promise say, and that it runs with real DFT."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
 import polars as pl
 import pytest
-from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library
+from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library, in_this_process
 from scipy.stats import beta
 
 from probe import audit, card, dft, tables, workers
@@ -84,12 +81,7 @@ class TestVerdict:
 class TestWithDFT:
     @pytest.fixture(autouse=True)
     def here(self, monkeypatch):
-        @contextmanager
-        def pool(_):
-            with ThreadPoolExecutor(1) as executor:
-                yield executor
-
-        monkeypatch.setattr(workers, "pool", pool)
+        monkeypatch.setattr(workers, "pool", in_this_process)
 
     def test_errors_are_on_the_backbones_scale(self, tmp_path):
         """One energy exactly that of DFT after the shift, one off by 1 eV, one that has none."""

@@ -2,10 +2,9 @@
 
 import polars as pl
 import pytest
-from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, URANIUM, WATER, Library
+from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, URANIUM, WATER, Library, done
 
 from probe import card, energies, recompute, tables
-from probe.engines import failed
 from probe.errors import ProbeError
 from probe.methods import B97_3C
 
@@ -13,14 +12,6 @@ CARD = card.read("aimnet2-b973c")
 SHIFT = {symbol: CARD["shift"]["per_element"][symbol] for symbol in ("H", "N", "O")} | {
     "charge": CARD["shift"]["per_charge"]
 }
-
-
-def done(conformer, energy_ev, method="B97-3c", engine="PySCF"):
-    """A result of recomputing."""
-    row = {"conformer_id": conformer, "method": method, "engine": engine} | failed("said so")
-    if energy_ev is None:
-        return row
-    return row | {"dft_energy_ev": energy_ev, "converged": True, "reason": None, "dft_seconds": 9.0}
 
 
 @pytest.fixture

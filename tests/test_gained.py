@@ -1,20 +1,12 @@
 """Labels from recomputing: what may be learnt from, and above all what may not."""
 
 import pytest
-from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library
+from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library, done
 
 from probe import energies, gained, labels, recompute, tables
-from probe.engines import failed
 from probe.methods import B97_3C
 
 RESERVED, FREE = "C#N", "N#N"
-
-
-def done(conformer, energy_ev, engine="PySCF"):
-    row = {"conformer_id": conformer, "method": "B97-3c", "engine": engine} | failed("said so")
-    if energy_ev is None:
-        return row
-    return row | {"dft_energy_ev": energy_ev, "converged": True, "reason": None}
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +22,7 @@ from recomputable import (
     URANIUM,
     WATER,
     Library,
+    in_this_process,
     positions,
 )
 
@@ -54,14 +53,8 @@ def library():
 
 @pytest.fixture
 def here(monkeypatch):
-    """Tasks run in this process, in order: what they compute is real, where they do is not."""
-
-    @contextmanager
-    def pool(_):
-        with ThreadPoolExecutor(1) as executor:
-            yield executor
-
-    monkeypatch.setattr(workers, "pool", pool)
+    """Tasks run in this process, in order."""
+    monkeypatch.setattr(workers, "pool", in_this_process)
 
 
 @pytest.fixture
