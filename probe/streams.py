@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from probe import tables
 from probe.errors import ProbeError
 
-ROWS = 8192
+ROWS = 4096
 """Rows that are held at once, where one is a conformer."""
 
 Write = Callable[[pl.DataFrame], None]
