@@ -60,7 +60,7 @@ class Outputs(NamedTuple):
     answer: Tensor  # [B, 2]
     molecule: Tensor  # [B, 256], the molecular embedding
     importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
-    attention: Tensor  # [B, N, N], of each query (row) to each atom, the heads' mean
+    attention: Tensor  # [B, N, N], of each query (row) to each atom, the heads' mean, 0 at padding
 
 
 class Normalisation(nn.Module):
@@ -207,9 +207,10 @@ class Probe(nn.Module):
         if self.location is not None:
             location = self.location(atoms).masked_fill(absent, 0.0).sum(dim=1)
             answer = torch.cat([location, answer.clamp(*LOG_SCALE)], dim=-1)
-        received = weights.masked_fill(absent, 0.0).sum(dim=1)  # padded queries do not count
+        attention = weights.masked_fill(absent, 0.0)  # padded queries do not count
+        received = attention.sum(dim=1)
         importance = received / received.sum(1, keepdim=True)
-        return Outputs(answer, molecule, importance, weights)
+        return Outputs(answer, molecule, importance, attention)
 
 
 def _spread(values: NDArray[Any]) -> float:
