@@ -93,15 +93,17 @@ def planned(folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     Raises:
         ProbeError: there is none.
     """
-    path = folder / PLAN
-    if not path.exists():
-        raise ProbeError(f"{path}: no such file; make it with `probe shards {folder}`")
-    return tables.frame(path, tables.TO_COMPUTE), tables.provenance(path)
+    record = _record(folder)
+    return tables.frame(folder / PLAN, tables.TO_COMPUTE), record
 
 
 def n_shards(folder: Path) -> int:
-    """How many shards the plan of ``folder`` has."""
-    return int(tables.provenance(folder / PLAN)["n_shards"])
+    """How many shards the plan of ``folder`` has.
+
+    Raises:
+        ProbeError: there is none.
+    """
+    return int(_record(folder)["n_shards"])
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -206,6 +208,13 @@ def _dealt(hours: Sequence[float], n_shards: int) -> list[int]:
         heapq.heapreplace(heap, (so_far + cost_of_it, shard))
         dealt.append(shard)
     return dealt
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / PLAN
+    if not path.exists():
+        raise ProbeError(f"{path}: no such file; make it with `probe shards {folder}`")
+    return tables.provenance(path)
 
 
 def _allowance(plan: pl.DataFrame, shard: int, budget: float | None) -> float | None:
