@@ -1,7 +1,7 @@
 """PROBE in a notebook or a script: molecules in, a polars frame with a row for each out."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 import pyarrow as pa
 
-from probe import backbones, card, devices, inputs, tables, weights
+from probe import backbones, card, devices, inputs, story, tables, weights
 from probe import checkpoint as checkpoints
 from probe.backbones import Backbone, Geometry, refusal
 from probe.checkpoint import Checkpoint, Scored
@@ -80,6 +80,15 @@ class Probe:
         answers = self._answers(list(different.values()), batch_atoms) if different else {}
         rows = [_rejected(row) if isinstance(row, Reject) else _row(row, answers) for row in found]
         return pl.DataFrame(pa.Table.from_pylist(rows, schema=tables.ANSWERED))
+
+    @staticmethod
+    def draw(row: Mapping[str, Any]) -> str:
+        """An SVG of a row that ``score`` gave, atoms coloured by their importance.
+
+        Raises:
+            ProbeError: the row has no molecule.
+        """
+        return story.svg(row, row)
 
     def judge(self, geometry: Geometry) -> tuple[float, Scored]:
         """The backbone's energy in eV of one conformer as it is, and PROBE's answer.

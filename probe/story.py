@@ -1,6 +1,7 @@
 """Everything that a screening knows of one conformer."""
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,19 +76,20 @@ def find(folders: list[Path], name: str) -> list[Story]:
     return [_story(folder, rows.row(0, named=True)) for folder, rows in found.items() if len(rows)]
 
 
-def svg(story: Story) -> str:
-    """A drawing of the molecule, its atoms coloured by importance.
+def svg(geometry: Mapping[str, Any], scored: Mapping[str, Any]) -> str:
+    """A drawing of the molecule in a row of conformers, coloured by the importance in ``scored``.
 
     Raises:
         ProbeError: there is nothing to draw.
     """
     from probe.report import drawings  # noqa: PLC0415 (slow import)
 
-    molecule, importance, _ = drawings.matched(
-        story.geometry["smiles"], story.geometry, story.scored
-    )
+    if geometry["numbers"] is None:
+        raise ProbeError(f"{geometry['source']}: no molecule to draw")
+    found = drawings.matched(geometry["smiles"], dict(geometry), dict(scored))
+    molecule, importance, _ = found
     if molecule is None:
-        raise ProbeError(f"{story.geometry['conformer_id']}: its molecule cannot be drawn")
+        raise ProbeError(f"{geometry['conformer_id']}: its molecule cannot be drawn")
     drawn, _ = drawings.draw(molecule, importance)
     return str(drawn).replace("var(--ink)", "#000000")
 

@@ -45,7 +45,7 @@ def show(name: str, folders: tuple[Path, ...], svg: Path | None, as_json: bool) 
         raise ProbeError("results: no triaged library here; name its folder with --results")
     found = story.find(looked, name)
     if svg is not None:
-        drawing = story.svg(found[0]).encode()
+        drawing = story.svg(found[0].geometry, found[0].scored).encode()
         tables.atomically(svg, lambda handle: handle.write(drawing))
     if as_json:
         click.echo(json.dumps([each.record() for each in found], indent=2))
