@@ -137,6 +137,10 @@ class TestUsage:
     def test_an_unknown_option(self, fails):
         assert "No such option '--cach'. Did you mean '--cache'?" in fails("embed", "--cach")
 
+    def test_an_unknown_choice(self, fails):
+        line = fails("train", "--recipe", "papr")
+        assert "'papr' is not one of 'default', 'paper'. Did you mean 'paper'?" in line
+
     def test_an_interrupted_command_ends_as_shells_expect(self, probe, monkeypatch, tmp_path):
         def interrupted(*_, **__):
             raise KeyboardInterrupt

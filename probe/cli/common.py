@@ -1,5 +1,7 @@
 """What the commands share: how they end, and options that several of them take."""
 
+import difflib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
@@ -74,7 +76,7 @@ class Commands(click.Group):
             raise
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "probe"
-            message = f"{error.format_message()} See `{command} --help`."
+            message = f"{error.format_message()}{_nearest(error)} See `{command} --help`."
         except (KeyboardInterrupt, click.Abort):
             click.echo("probe: interrupted; the same command begins or goes on again", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
@@ -94,6 +96,16 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order of the data flow, not of the alphabet."""
         return list(self.commands)
+
+
+def _nearest(error: click.UsageError) -> str:
+    """The choice that a wrong one may stand for; click itself does that for names of options."""
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
+    wrong = re.match(r"'(.*?)' is not one of", error.message)
+    if not isinstance(kind, click.Choice) or wrong is None:
+        return ""
+    near = difflib.get_close_matches(wrong[1], map(str, kind.choices), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def triaged(summary: Mapping[str, Any]) -> Iterator[str]:
