@@ -24,15 +24,15 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def main() -> None:
     """Which machine-learned energies of a compound library to trust, and which to send to DFT.
 
-      \b
-      A first screening, and what became of one conformer of it:
-        probe screen molecules.smi
-        probe show aspirin
+    \b
+    A first screening, and what became of one conformer of it:
+      probe screen molecules.smi
+      probe show aspirin
 
-      \b
-      Exit codes: 0 done; 2 something to mend, said in one line on standard error; 130 interrupted.
+    \b
+    Exit codes: 0 done; 2 something to mend, said in one line on standard error; 130 interrupted.
     An interrupted label or recompute ends in order, and with 2.
-      Words completed by the shell: probe completion --help
+    Words completed by the shell: probe completion --help
     """
 
 
