@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probe import backbones, card, devices, ingest, plan, tables
+from probe import backbones, card, devices, ingest, plan, schemas, tables
 from probe.backbones import Geometry
 from probe.cache import Cache
 from probe.checkpoint import Checkpoint, load
@@ -94,9 +94,9 @@ class Run:
         step = max(len(lines) // count, 1)
         self.library.write_text("\n".join([lines[0], *lines[1::step][:count]]) + "\n")
         self.ingest()
-        rows = tables.read(self._shard("conformers"), tables.CONFORMERS)
+        rows = tables.read(self._shard("conformers"), schemas.CONFORMERS)
         self.demo = self._usable(rows)
-        labels = tables.read(LABELS, tables.LABELS).slice(0, count)
+        labels = tables.read(LABELS, schemas.LABELS).slice(0, count)
         self.labelled = [
             Geometry(np.array(r["numbers"]), np.array(r["positions"]).reshape(-1, 3), r["charge"])
             for r in labels.to_pylist()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from probe import plan, tables
+from probe import plan, schemas, tables
 
 SHARD = 25_000
 PER_MOLECULE = 3
@@ -25,7 +25,7 @@ def write(screened: Path, out: Path, count: int) -> None:
     made = plan.load(screened / "plan.json")
     conformers, scores = (
         pl.concat([tables.frame(path, schema) for path in made.files(screened / stage)])
-        for stage, schema in (("conformers", tables.CONFORMERS), ("scores", tables.SCORES))
+        for stage, schema in (("conformers", schemas.CONFORMERS), ("scores", schemas.SCORES))
     )
     real = conformers.join(scores, on="conformer_id", maintain_order="left")
     shards = []
@@ -45,7 +45,7 @@ def _shard(real: pl.DataFrame, out: Path, name: str, first: int, n: int) -> None
     rows = real[molecules % real.height]
     ids = [hashlib.sha256(str(number).encode()).hexdigest()[:32] for number in numbers]
     p = rows["p_unreliable"].to_numpy() + rng.normal(0, 0.05, n)
-    embedding = rows["embedding"].to_numpy() + rng.normal(0, 0.05, (n, tables.EMBEDDING_WIDTH))
+    embedding = rows["embedding"].to_numpy() + rng.normal(0, 0.05, (n, schemas.EMBEDDING_WIDTH))
     rows = rows.with_columns(
         conformer_id=pl.Series(ids),
         molecule_id=pl.Series([f"molecule {number}" for number in molecules]),
@@ -59,12 +59,12 @@ def _shard(real: pl.DataFrame, out: Path, name: str, first: int, n: int) -> None
     )
     counts = {"n_ingested": n, "n_conformers": n, "n_records": n, "n_rejected": 0}
     for stage, schema in (
-        ("conformers", tables.CONFORMERS),
-        ("scores", tables.SCORES),
-        ("embedded", tables.EMBEDDED),
+        ("conformers", schemas.CONFORMERS),
+        ("scores", schemas.SCORES),
+        ("embedded", schemas.EMBEDDED),
     ):
         tables.write(out / stage / name, rows.to_arrow(), schema, {**counts, "device": "none"})
-    tables.write(out / "rejects" / name, [], tables.REJECTED, counts)
+    tables.write(out / "rejects" / name, [], schemas.REJECTED, counts)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from probe import exports, labels, tables
+from probe import exports, labels, schemas, tables
 from probe import plan as planning
 from probe.errors import ProbeError
 
@@ -71,13 +71,13 @@ def acquire(
     known = {key for path in labelled for key in labelled_ids(path)}
     lists = [folder / "accept.parquet", folder / "recompute.parquet"]
     columns = ["conformer_id", "smiles", "p_unreliable"]
-    scored = pl.concat([tables.frame(path, tables.TRIAGED, columns) for path in lists])
+    scored = pl.concat([tables.frame(path, schemas.TRIAGED, columns) for path in lists])
     selection = select(scored, _embeddings(plan.files(folder / "scores")), settings, known)
     chosen = selection.batch["conformer_id"].to_list()
-    rows = gathered(lists, tables.TRIAGED, tables.TRIAGED.names, chosen)
+    rows = gathered(lists, schemas.TRIAGED, schemas.TRIAGED.names, chosen)
     geometries = gathered(
         plan.files(folder / "conformers"),
-        tables.CONFORMERS,
+        schemas.CONFORMERS,
         ["conformer_id", "numbers", "positions"],
         chosen,
     )
@@ -130,7 +130,7 @@ def labelled_ids(path: Path) -> list[str]:
         ProbeError: the file is no such table.
     """
     if "conformer_id" in tables.open_parquet(path).schema_arrow.names:
-        known = tables.read(path, tables.REFERENCES, ["conformer_id"])["conformer_id"]
+        known = tables.read(path, schemas.REFERENCES, ["conformer_id"])["conformer_id"]
         ids: list[str] = known.drop_null().to_pylist()
         return ids
     return list(labels.read(path).conformer_ids)
@@ -215,7 +215,7 @@ def _reserved(smiles: pl.Series) -> pl.Series:
 
 def _embeddings(paths: Sequence[Path]) -> Embeddings:
     def read(wanted: Sequence[str]) -> NDArray[np.float32]:
-        rows = gathered(paths, tables.SCORES, ["conformer_id", "embedding"], wanted)
+        rows = gathered(paths, schemas.SCORES, ["conformer_id", "embedding"], wanted)
         points: NDArray[np.float32] = rows["embedding"].to_numpy()
         return points
 

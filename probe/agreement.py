@@ -17,7 +17,7 @@ from ase.data import atomic_numbers
 from scipy.stats import spearmanr
 
 from probe import plan as planning
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 from probe.reference import Shift, fit_shift
 
@@ -66,7 +66,7 @@ class Screening:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two screenings: every conformer of either (``tables.AGREEMENT``), and what it comes to."""
+    """Two screenings: every conformer of either (``schemas.AGREEMENT``), and what it comes to."""
 
     rows: pl.DataFrame
     record: dict[str, Any]
@@ -89,7 +89,7 @@ def agree(folders: Sequence[Path], out: Path) -> list[Pair]:
         )
     pairs = [compare(first, second) for first, second in combinations(screenings, 2)]
     table = pl.concat([pair.rows for pair in pairs]).to_arrow()
-    tables.write(out / TABLE, table, tables.AGREEMENT, {"screenings": names})
+    tables.write(out / TABLE, table, schemas.AGREEMENT, {"screenings": names})
     tables.write_json(out / RECORD, {"pairs": [pair.record for pair in pairs]})
     return pairs
 
@@ -104,7 +104,7 @@ def load(folder: Path) -> Screening:
     if missing := [key for key in SUMMARY if key not in summary]:
         raise ProbeError(f"{folder}/summary.json: no {', '.join(missing)}; run the triage again")
     lists = [
-        tables.frame(folder / f"{verdict}.parquet", tables.TRIAGED, IDENTITY + ANSWERS)
+        tables.frame(folder / f"{verdict}.parquet", schemas.TRIAGED, IDENTITY + ANSWERS)
         for verdict in ("accept", "recompute")
     ]
     refused = pl.col("energy_ev").is_null()
@@ -137,12 +137,12 @@ def compare(first: Screening, second: Screening) -> Pair:
         difference_kcal=_difference(evaluated, shift)
     )
     rows = rows.join(compared, on="conformer_id", how="left", maintain_order="left")
-    rows = rows.select(*tables.AGREEMENT.names, *(f"status_{side}" for side in SIDES))
+    rows = rows.select(*schemas.AGREEMENT.names, *(f"status_{side}" for side in SIDES))
     record = _record(rows, (first, second), shift)
     for side, screening in zip(SIDES, (first, second), strict=True):
         listed = rows.filter(pl.col(f"status_{side}") != "absent").height
         _check(screening, f"conformers of the {side} screening", screening.rows.height, listed)
-    return Pair(rows.select(tables.AGREEMENT.names), record)
+    return Pair(rows.select(schemas.AGREEMENT.names), record)
 
 
 def _joined(first: Screening, second: Screening) -> pl.DataFrame:
@@ -205,7 +205,7 @@ def _relative() -> list[pl.Expr]:
     energies = [pl.col(f"energy_ev_{side}") for side in SIDES]
     return [
         pl.when(known)
-        .then((energy - energy.mean().over(molecule)) * tables.KCAL_PER_EV)
+        .then((energy - energy.mean().over(molecule)) * schemas.KCAL_PER_EV)
         .alias(f"relative_kcal_{side}")
         for energy, side in zip(energies, SIDES, strict=True)
     ]
@@ -215,7 +215,7 @@ def _numbers(folder: Path) -> pl.DataFrame:
     plan = planning.load(folder / "plan.json")
     shards = plan.files(folder / "conformers")
     columns = ["conformer_id", "numbers"]
-    frames = [tables.frame(path, tables.CONFORMERS, columns) for path in shards]
+    frames = [tables.frame(path, schemas.CONFORMERS, columns) for path in shards]
     return pl.concat(frames).unique("conformer_id", keep="first")
 
 
@@ -251,7 +251,7 @@ def _difference(evaluated: pl.DataFrame, shift: Shift | None) -> pl.Series:
     offset = np.add.reduceat(per_atom, np.cumsum(sizes) - sizes)
     offset += shift.per_charge * evaluated["charge"].to_numpy()
     raw = evaluated.select(_both("energy_ev")).to_series().to_numpy()
-    return pl.Series((raw - offset) * tables.KCAL_PER_EV).fill_nan(None)
+    return pl.Series((raw - offset) * schemas.KCAL_PER_EV).fill_nan(None)
 
 
 def _record(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import binomtest
 
-from probe import cost, energies, recompute, tables
+from probe import cost, energies, recompute, schemas, tables
 from probe.errors import ProbeError
 from probe.methods import Method
 
@@ -40,7 +40,7 @@ def audit(
     Raises:
         ProbeError: nothing was accepted, or what ``recompute.resumed`` raises.
     """
-    accepted = tables.frame(folder / "accept.parquet", tables.TRIAGED)
+    accepted = tables.frame(folder / "accept.parquet", schemas.TRIAGED)
     if accepted.is_empty():
         raise ProbeError(f"{folder / 'accept.parquet'}: nothing was accepted, nothing to audit")
     method = recompute.method_of(card)
@@ -50,13 +50,13 @@ def audit(
     )
     summary = tables.read_json(folder / "summary.json")
     record = {"seed": seed, "engine": engine, "method": method.name} | verdict(checked, summary)
-    tables.write(folder / "audit.parquet", checked.to_arrow(), tables.AUDITED, record)
+    tables.write(folder / "audit.parquet", checked.to_arrow(), schemas.AUDITED, record)
     tables.write_json(folder / "audit.json", record)
     return record
 
 
 def verdict(checked: pl.DataFrame, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The unreliable share of ``checked`` (``tables.AUDITED``) with its interval, and the promise.
+    """The unreliable share of ``checked`` (``schemas.AUDITED``) with its interval, and the promise.
 
     ``promised`` is the share that policy risk allows; with another policy nothing is promised,
     and ``expected`` alone, the mean p_unreliable, can be held against it. ``kept`` is None where
@@ -117,9 +117,11 @@ def _checked(
     hours = cost.core_hours(drawn["numbers"], method, drawn["multiplicity"])
     rows = drawn.with_columns(core_hours=hours)
     done = recompute.resumed(rows.to_dicts(), method, engine, part, jobs)
-    schema = pl.DataFrame(tables.COMPUTED.empty_table()).schema
+    schema = pl.DataFrame(schemas.COMPUTED.empty_table()).schema
     found = pl.DataFrame(done, schema=schema).drop("method")
     known = rows.rename({"reason": "why"}).join(found, on="conformer_id", maintain_order="left")
     shifted = known.with_columns(energies.shifts(known, card))
     error = pl.col("dft_energy_ev") - pl.col("shift") - pl.col("energy_ev")
-    return shifted.with_columns(error_kcal=tables.KCAL_PER_EV * error).select(tables.AUDITED.names)
+    return shifted.with_columns(error_kcal=schemas.KCAL_PER_EV * error).select(
+        schemas.AUDITED.names
+    )

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 
 LOCK = ".in-use"
@@ -76,7 +76,7 @@ class Cache:
         """
         if not rows:
             raise ValueError("a part holds at least one conformer")
-        schema = tables.embeddings(tuple(rows[0].terms_ev))
+        schema = schemas.embeddings(tuple(rows[0].terms_ev))
         ids = [row.conformer_id for row in rows]
         name = part_name(ids)
         table = pa.Table.from_arrays(
@@ -149,7 +149,7 @@ class Cache:
             record = json.loads((file.schema_arrow.metadata or {}).get(tables.PROVENANCE_KEY, "{}"))
             if any(record.get(key) != value for key, value in self._identity().items()):
                 return "is not of this backbone"
-            if file.schema_arrow.names != tables.embeddings(()).names:
+            if file.schema_arrow.names != schemas.embeddings(()).names:
                 return "is damaged (other columns than a part's)"
             return file.read(columns=columns)
         except (FileNotFoundError, pa.ArrowMemoryError):

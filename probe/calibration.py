@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probe import embed, metrics, tables
+from probe import embed, metrics, schemas, tables
 from probe.backbones import Backbone
 from probe.cache import Cache, Cached, in_use
 from probe.checkpoint import Checkpoint
@@ -76,7 +76,7 @@ class Labelled:
         """Signed error of ``rows``: reference less ``shift`` less backbone."""
         shifts = [shift.of(self.samples[i].numbers, int(self.charges[i])) for i in rows]
         errors: NDArray[np.float64] = self.differences(rows) - np.array(shifts)
-        return errors * tables.KCAL_PER_EV
+        return errors * schemas.KCAL_PER_EV
 
     def domain(self, rows: Rows) -> dict[str, Any]:
         """What the card says of ``rows``, the training part: its shape and its reach."""
@@ -145,7 +145,7 @@ def evaluate(
     for (index, sample), answer in zip(kept, scored, strict=True):
         difference = float(labels.energy_ev[index]) - sample.energy_ev
         shifted = difference - shift.of(sample.numbers, labels.geometries[index].charge)
-        error = shifted * tables.KCAL_PER_EV
+        error = shifted * schemas.KCAL_PER_EV
         rows.append(
             {
                 "conformer_id": labels.conformer_ids[index],
@@ -171,6 +171,6 @@ def evaluate(
             "its card, these flatter it",
             file=sys.stderr,
         )
-    tables.write(out / "predictions.parquet", rows, tables.PREDICTIONS, origin)
+    tables.write(out / "predictions.parquet", rows, schemas.PREDICTIONS, origin)
     tables.write_json(out / "metrics.json", {**origin, **figures})
     return figures

@@ -18,7 +18,7 @@ import polars as pl
 
 from probe import card as cards
 from probe import plan as planning
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 
 TABLE, RECORD = "changes.parquet", "changes.json"
@@ -75,7 +75,7 @@ def find(folder: Path, checkpoint: str) -> dict[str, Any]:
     before = next((each for each in reversed(finished(folder)) if each["id"] != now["id"]), None)
     same: int | None
     if before is None:
-        rows, same = pl.DataFrame(tables.CHANGES.empty_table()), None
+        rows, same = pl.DataFrame(schemas.CHANGES.empty_table()), None
     else:
         rows, same = compare(_lists(_kept(folder, before)), _lists(folder), before, now)
     record: dict[str, Any] = {
@@ -87,7 +87,7 @@ def find(folder: Path, checkpoint: str) -> dict[str, Any]:
             for kind in KINDS
         },
     }
-    tables.write(folder / TABLE, rows.to_arrow(), tables.CHANGES, {"library": now["library"]})
+    tables.write(folder / TABLE, rows.to_arrow(), schemas.CHANGES, {"library": now["library"]})
     tables.write_json(folder / RECORD, record)
     return record
 
@@ -97,7 +97,7 @@ def compare(
 ) -> tuple[pl.DataFrame, int]:
     """What differs between two screenings' conformers, and how many got the same verdict.
 
-    ``was`` and ``is_`` are their records. Rows (``tables.CHANGES``) are in the order of
+    ``was`` and ``is_`` are their records. Rows (``schemas.CHANGES``) are in the order of
     ``KINDS``, the largest changes in p_unreliable first.
     """
     sides = [
@@ -119,7 +119,7 @@ def compare(
             descending=[False, True, False],
             nulls_last=True,
         )
-        .select(tables.CHANGES.names)
+        .select(schemas.CHANGES.names)
     )
     return rows, joined.height - rows.height
 
@@ -203,7 +203,7 @@ def _screening(folder: Path, checkpoint: Path) -> dict[str, Any]:
 def _lists(folder: Path) -> pl.DataFrame:
     columns = ["conformer_id", *ROW, *ANSWERS]
     paths = [folder / f"{name}.parquet" for name in LISTS]
-    return pl.concat([tables.frame(path, tables.TRIAGED, columns) for path in paths])
+    return pl.concat([tables.frame(path, schemas.TRIAGED, columns) for path in paths])
 
 
 def _kind() -> pl.Expr:

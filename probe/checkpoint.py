@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 from scipy.special import expit
 from torch import Tensor
 
-from probe import card, tables
+from probe import card, schemas, tables
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
 from probe.network import Inputs, Normalisation, Probe, Sample, state
@@ -35,7 +35,7 @@ padding. On a GPU, where none was measured, its attention takes at most 256 MB."
 
 @dataclass(frozen=True)
 class Scored:
-    """PROBE's answer for one conformer; see ``tables.SCORES``."""
+    """PROBE's answer for one conformer; see ``schemas.SCORES``."""
 
     p_unreliable: float
     latent_distance: float
@@ -53,10 +53,10 @@ class Checkpoint:
     card: Mapping[str, Any]
     normalisation: Normalisation
     members: Sequence[Probe]
-    latent_mean: Tensor = field(default_factory=lambda: torch.zeros(tables.EMBEDDING_WIDTH))
-    latent_whitening: Tensor = field(default_factory=lambda: torch.eye(tables.EMBEDDING_WIDTH))
+    latent_mean: Tensor = field(default_factory=lambda: torch.zeros(schemas.EMBEDDING_WIDTH))
+    latent_whitening: Tensor = field(default_factory=lambda: torch.eye(schemas.EMBEDDING_WIDTH))
     held_out: Sequence[Mapping[str, Any]] = ()
-    """Rows of ``tables.HELD_OUT``: what it says of conformers that none of its fitting saw."""
+    """Rows of ``schemas.HELD_OUT``: what it says of conformers that none of its fitting saw."""
 
     @property
     def boundary_kcal(self) -> float:
@@ -164,7 +164,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     stored = {name: _narrow(values) for name, values in tensors.items()}
     tables.atomically(folder / card.WEIGHTS, lambda handle: handle.write(save(stored)))
     origin = {"checkpoint": checkpoint.card["name"], "fingerprint": checkpoint.card["fingerprint"]}
-    tables.write(folder / card.HELD_OUT, checkpoint.held_out, tables.HELD_OUT, origin)
+    tables.write(folder / card.HELD_OUT, checkpoint.held_out, schemas.HELD_OUT, origin)
     tables.write_json(folder / card.CARD, checkpoint.card)
 
 
@@ -175,7 +175,7 @@ def load(name: str) -> Checkpoint:
         ProbeError: it does not exist, is of another format, or is damaged.
     """
     record, folder = card.read(name), card.resolve(name)
-    held_out = tables.read(folder / card.HELD_OUT, tables.HELD_OUT).to_pylist()
+    held_out = tables.read(folder / card.HELD_OUT, schemas.HELD_OUT).to_pylist()
     path = folder / card.WEIGHTS
     try:
         tensors = load_file(path)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe import decks, dft, engines, tables
+from probe import decks, dft, engines, schemas, tables
 from probe.energies import COLLECTED
 from probe.errors import ProbeError
 from probe.journal import Row
@@ -47,12 +47,12 @@ def collect(folder: Path, outputs: Sequence[Path], manifest: Path) -> Outcome:
         ProbeError: the manifest is none, or not of ORCA; or an output path is not there.
     """
     entries = {
-        row["conformer_id"]: row for row in tables.read(manifest, tables.MANIFEST).to_pylist()
+        row["conformer_id"]: row for row in tables.read(manifest, schemas.MANIFEST).to_pylist()
     }
     if {entry["program"] for entry in entries.values()} - {"orca"}:
         raise ProbeError(f"{manifest}: not of ORCA decks; only ORCA outputs are read back")
     path = folder / COLLECTED
-    before = tables.read(path, tables.COMPUTED).to_pylist() if path.exists() else []
+    before = tables.read(path, schemas.COMPUTED).to_pylist() if path.exists() else []
     collected = {row["conformer_id"]: row for row in before}
     n_read = n_usable = 0
     for output in _files(outputs):
@@ -68,12 +68,12 @@ def collect(folder: Path, outputs: Sequence[Path], manifest: Path) -> Outcome:
         if row["converged"] or not collected.get(output.stem, {}).get("converged"):
             collected[output.stem] = row
     record = {"manifest": manifest.name}
-    tables.write(path, list(collected.values()), tables.COMPUTED, record)
+    tables.write(path, list(collected.values()), schemas.COMPUTED, record)
     return Outcome(n_read, n_usable, n_read - n_usable)
 
 
 def read(output: Path, entry: Mapping[str, Any]) -> Row:
-    """A row of ``tables.COMPUTED`` of an ORCA output, held against its ``tables.MANIFEST`` row."""
+    """A row of ``schemas.COMPUTED`` of an ORCA output, held against its row of the manifest."""
     named = {
         "conformer_id": entry["conformer_id"],
         "method": entry["method"],

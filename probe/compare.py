@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from probe import scoreboard, splits, tables
+from probe import schemas, scoreboard, splits, tables
 from probe.calibration import Labelled
 from probe.errors import ProbeError
 from probe.parts import LabelledSet, Prepared, prepare
@@ -53,7 +53,7 @@ def compare(labels: LabelledSet, settings: Settings, against: str, out: Path) ->
     skipped = run(labels, settings, out)
     predictions, fits = collect(labels, settings, out)
     origin = provenance(labels, settings)
-    tables.write(out / "predictions.parquet", predictions.to_arrow(), tables.COMPARED, origin)
+    tables.write(out / "predictions.parquet", predictions.to_arrow(), schemas.COMPARED, origin)
     facts = {
         **origin,
         "n_conformers": len(labels.data),
@@ -125,7 +125,7 @@ def plan(data: Labelled, settings: Settings) -> Iterator[tuple[Split, Split]]:
 
 
 def predict(prepared: Prepared, peer: Peer) -> pl.DataFrame:
-    """What ``peer`` says of the tested conformers, with the columns of ``tables.COMPARED``."""
+    """What ``peer`` says of the tested conformers, with the columns of ``schemas.COMPARED``."""
     scorer = peer.fit(prepared.fit, prepared.tune, prepared.tolerances, prepared.split.seed)
     known, scores = scorer(prepared.calibrate), scorer(prepared.test)
     frames = []
@@ -185,8 +185,8 @@ def collect(labels: LabelledSet, settings: Settings, out: Path) -> tuple[pl.Data
     """
     wanted = provenance(labels, settings)
     files = [path for path in sorted((out / "parts").glob("*.parquet")) if _current(path, wanted)]
-    frames = [tables.frame(path, tables.COMPARED) for path in files]
-    empty = pl.DataFrame(tables.COMPARED.empty_table())
+    frames = [tables.frame(path, schemas.COMPARED) for path in files]
+    empty = pl.DataFrame(schemas.COMPARED.empty_table())
     return pl.concat([empty, *frames]), [tables.provenance(path)["fit"] for path in files]
 
 
@@ -204,7 +204,7 @@ def _write(
             **{"seconds": round(seconds, 2), "n_left_out": prepared.n_left_out},
         },
     }
-    tables.write(path, frame.to_arrow(), tables.COMPARED, record)
+    tables.write(path, frame.to_arrow(), schemas.COMPARED, record)
     print(f"compare: {_title(split)}, {peer.name}: {seconds:.1f} s", file=sys.stderr, flush=True)
 
 

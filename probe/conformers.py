@@ -36,7 +36,7 @@ MULTIPLICITY_KEYS = ("multiplicity", "spin_multiplicity", "mult", "spin")
 """Keys of XYZ info and Parquet columns that state charge and 2S + 1, in any letter case."""
 
 Row = dict[str, Any]
-"""One row of ``tables.CONFORMERS``."""
+"""One row of ``schemas.CONFORMERS``."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import polars as pl
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
-from probe import dft, methods, recompute, tables
+from probe import dft, methods, recompute, schemas, tables
 from probe.errors import ProbeError
 from probe.methods import B97_3C, WB97M_D3, Method
 
@@ -33,7 +33,7 @@ Deck = Callable[[Mapping[str, Any], Method, str | None], str]
 def export(
     folder: Path, program: str, out: Path, route: str | None = None
 ) -> tuple[int, list[Path]]:
-    """Write decks of every shard of ``folder``'s plan, and a manifest (``tables.MANIFEST``).
+    """Write decks of every shard of ``folder``'s plan, and a manifest (``schemas.MANIFEST``).
 
     ``out`` is a .tar.gz or .zip; the archive of shard k has -k before that suffix, the manifest
     beside them ends in .manifest.parquet. What no deck can be made of is in the manifest without
@@ -69,7 +69,7 @@ def export(
         tables.atomically(archive, partial(PACKERS[suffix], decks))
         manifest += entries
         archives.append(archive)
-    tables.write(out.with_name(f"{stem}.manifest.parquet"), manifest, tables.MANIFEST, record)
+    tables.write(out.with_name(f"{stem}.manifest.parquet"), manifest, schemas.MANIFEST, record)
     return sum(entry["deck"] is not None for entry in manifest), archives
 
 

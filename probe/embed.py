@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from probe import devices, tables
+from probe import devices, schemas, tables
 from probe.backbones import Backbone, Evaluation, Geometry, refusal
 from probe.cache import PART_BYTES, Cache, Cached, in_use
 from probe.packing import packs
@@ -36,7 +36,7 @@ def embed_shard(
         ProbeError: ``conformers`` is not a conformer table.
     """
     columns = ["conformer_id", "numbers", "positions", "charge", "multiplicity"]
-    shard = tables.read(conformers, tables.CONFORMERS, columns)
+    shard = tables.read(conformers, schemas.CONFORMERS, columns)
     ids: list[str] = shard["conformer_id"].to_pylist()
     rows = zip(*(shard[name] for name in columns[1:]), strict=True)
     geometries = dict(zip(ids, (geometry_of(*row) for row in rows), strict=True))
@@ -47,7 +47,7 @@ def embed_shard(
     }
     with in_use(cache_root / backbone.fingerprint):
         listing, result = ensure(geometries, backbone, cache_root, batch_atoms)
-        tables.write(out, listing.to_arrow(), tables.EMBEDDED, origin | vars(result))
+        tables.write(out, listing.to_arrow(), schemas.EMBEDDED, origin | vars(result))
     return result
 
 
@@ -57,7 +57,7 @@ def ensure(
     """Compute what the cache lacks of ``geometries`` (by conformer_id).
 
     ``batch_atoms`` is the number of padded atoms in a batch, by default the device's.
-    Returns a frame with the columns of ``tables.EMBEDDED`` in the order given, and the counts.
+    Returns a frame with the columns of ``schemas.EMBEDDED`` in the order given, and the counts.
     """
     cache = Cache(cache_root, backbone.fingerprint, backbone.embedding_dim)
     refused = {

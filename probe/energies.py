@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from probe import recompute, tables, weights
+from probe import recompute, schemas, tables, weights
 from probe.errors import ProbeError
 from probe.reference import Shift
 
@@ -26,36 +26,36 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
         ProbeError: the counts do not add up; nothing has been written then.
     """
     listed = pl.concat(
-        tables.frame(folder / f"{verdict}.parquet", tables.TRIAGED)
+        tables.frame(folder / f"{verdict}.parquet", schemas.TRIAGED)
         for verdict in ("accept", "recompute")
     )
     names = {"source": "record", "reason": "why", "energy_ev": "mlip_ev"}
     rows = recompute.geometries(folder, listed).rename(names)
     computed = results(folder)
     known = rows.join(computed, on="conformer_id", how="left", maintain_order="left")
-    plan = tables.frame(folder / recompute.PLAN, tables.TO_COMPUTE, ["conformer_id", "shard"])
+    plan = tables.frame(folder / recompute.PLAN, schemas.TO_COMPUTE, ["conformer_id", "shard"])
     final = _final(known.join(plan, on="conformer_id", how="left", maintain_order="left"), card)
     failed = final.filter(pl.col("converged") == pl.lit(value=False))
     counts = _counts(listed, final, failed)
     record = {"checkpoint": card["name"]}
-    energies = final.select(tables.ENERGIES.names)
-    tables.write(folder / "energies.parquet", energies.to_arrow(), tables.ENERGIES, record)
-    reasons = failed.with_columns(source="record").select(tables.FAILED.names)
-    tables.write(folder / "dft_failed.parquet", reasons.to_arrow(), tables.FAILED, record)
+    energies = final.select(schemas.ENERGIES.names)
+    tables.write(folder / "energies.parquet", energies.to_arrow(), schemas.ENERGIES, record)
+    reasons = failed.with_columns(source="record").select(schemas.FAILED.names)
+    tables.write(folder / "dft_failed.parquet", reasons.to_arrow(), schemas.FAILED, record)
     tables.write_json(folder / "recomputed.json", counts)
     return counts
 
 
 def results(folder: Path) -> pl.DataFrame:
-    """What recomputing gave so far (``tables.COMPUTED``), each conformer once.
+    """What recomputing gave so far (``schemas.COMPUTED``), each conformer once.
 
     What another program computed counts before what was computed here, and an energy before none.
     """
     paths = [recompute.shard_path(folder, n) for n in range(recompute.n_shards(folder))]
-    found = [tables.frame(path, tables.COMPUTED) for path in paths if path.exists()]
+    found = [tables.frame(path, schemas.COMPUTED) for path in paths if path.exists()]
     if (folder / COLLECTED).exists():
-        found.insert(0, tables.frame(folder / COLLECTED, tables.COMPUTED))
-    empty = pl.DataFrame(tables.COMPUTED.empty_table())
+        found.insert(0, tables.frame(folder / COLLECTED, schemas.COMPUTED))
+    empty = pl.DataFrame(schemas.COMPUTED.empty_table())
     rows = pl.concat([empty, *found]).sort("converged", descending=True, maintain_order=True)
     return rows.unique("conformer_id", keep="first", maintain_order=True)
 
@@ -74,7 +74,7 @@ def shifts(rows: pl.DataFrame, card: Mapping[str, Any]) -> pl.Series:
 
 
 def _final(known: pl.DataFrame, card: Mapping[str, Any]) -> pl.DataFrame:
-    """``known`` (both lists with results) with the columns of ``tables.ENERGIES``."""
+    """``known`` (both lists with results) with the columns of ``schemas.ENERGIES``."""
     level = weights.entry(card["backbone"]).method
     dft, mlip = pl.col("dft_energy_ev"), pl.col("mlip_ev")
     has_dft, has_mlip = dft.is_not_null(), mlip.is_not_null()
@@ -122,7 +122,7 @@ def _relative(rows: pl.DataFrame) -> pl.DataFrame:
         .then("mlip_ev")
     )
     return rows.with_columns(relative_scale=scale).with_columns(
-        relative_kcal=tables.KCAL_PER_EV * (energy - energy.min().over(MOLECULE))
+        relative_kcal=schemas.KCAL_PER_EV * (energy - energy.min().over(MOLECULE))
     )
 
 

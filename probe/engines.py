@@ -37,7 +37,7 @@ def origin(engine: str, method: Method) -> dict[str, Any]:
 
 
 def compute(row: Mapping[str, Any], method: Method, engine: str) -> Row:
-    """A row of ``tables.COMPUTED`` for a conformer (``tables.TO_COMPUTE``).
+    """A row of ``schemas.COMPUTED`` for a conformer (``schemas.TO_COMPUTE``).
 
     What cannot be computed has no energy, and the reason.
     """

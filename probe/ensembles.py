@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from numpy.typing import NDArray
 
-from probe import tables
+from probe import schemas
 from probe.errors import ProbeError
 
 KT_EV = 8.617333262e-5 * 298.15
@@ -27,7 +27,7 @@ KEY = ["molecule_id", "formula", "charge", "multiplicity"]
 
 
 def molecules(decided: pl.DataFrame) -> pl.DataFrame:
-    """A row of ``tables.MOLECULES`` for each molecule of ``decided``, in order of appearance."""
+    """A row of ``schemas.MOLECULES`` for each molecule of ``decided``, in order of appearance."""
     return ranked(decided.with_row_index("rank")).drop("rank")
 
 
@@ -71,7 +71,7 @@ def ranked(decided: pl.DataFrame) -> pl.DataFrame:
     blank = [pl.when(~unknown).then(name).alias(name) for name in ("conformer_id", "smiles")]
     absent = [pl.col(name).fill_nan(None) for name in ("p_boltzmann", "population_recompute")]
     judged = found.with_columns(**_judged()).with_columns(blank + absent)
-    return judged.select(*tables.MOLECULES.names, "rank")
+    return judged.select(*schemas.MOLECULES.names, "rank")
 
 
 def bucket(decided: pl.DataFrame, n: int) -> NDArray[np.uint64]:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import polars as pl
 
-from probe import energies, engines, methods, recompute, tables
+from probe import energies, engines, methods, recompute, schemas, tables
 from probe.labels import canonical, reserved
 
 GEOMETRY = "as screened"
 
 
 def labels(folder: Path, out: Path) -> dict[str, int]:
-    """Write the labels (``tables.REFERENCES``) among what was recomputed of ``folder`` to ``out``.
+    """Write the labels (``schemas.REFERENCES``) among what was recomputed of ``folder`` to ``out``.
 
     Labels are singlets of a known SMILES with an energy by PySCF, as the shipped ones are;
     molecules that are reserved for testing are none. Returns how many there are and how many were
@@ -33,8 +33,8 @@ def labels(folder: Path, out: Path) -> dict[str, int]:
     }
     why = pl.coalesce(pl.when(when).then(pl.lit(name)) for name, when in rules.items())
     judged = found.with_columns(why=why, geometry=pl.lit(GEOMETRY), energy_ev="dft_energy_ev")
-    rows = judged.filter(pl.col("why").is_null()).select(tables.REFERENCES.names)
+    rows = judged.filter(pl.col("why").is_null()).select(schemas.REFERENCES.names)
     origin = engines.origin("pyscf", methods.named(record["method"]))
-    tables.write(out, rows.to_arrow(), tables.REFERENCES, origin)
+    tables.write(out, rows.to_arrow(), schemas.REFERENCES, origin)
     left_out = judged["why"].drop_nulls().to_list()
     return {"labels": rows.height} | {name: left_out.count(name) for name in rules}

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from probe import library, records, spill, streams, tables
+from probe import library, records, schemas, spill, streams, tables
 from probe import plan as planning
 from probe.conformers import Options, Row, conformer
 from probe.errors import ProbeError
@@ -72,8 +72,8 @@ def ingest_shard(
         }
         _check_counts(plan, shard, counts)
         origin = {**counts, "library": plan.library, "shard": shard, "options": asdict(options)}
-        tables.write(rejected, [_reject_row(r) for r in rejects], tables.REJECTED, origin)
-        with streams.writing(conformers, tables.CONFORMERS, origin) as write:
+        tables.write(rejected, [_reject_row(r) for r in rejects], schemas.REJECTED, origin)
+        with streams.writing(conformers, schemas.CONFORMERS, origin) as write:
             for table in held.distinct():
                 write(table)
     return held.n, len(rejects)
@@ -114,7 +114,7 @@ class _Held:
 
     def _put_down(self) -> None:
         if self._new:
-            table = pl.DataFrame(pa.Table.from_pylist(self._new, schema=tables.CONFORMERS))
+            table = pl.DataFrame(pa.Table.from_pylist(self._new, schema=schemas.CONFORMERS))
             self._batches.append(self._spill.add(table))
             self._named.append(table.select("conformer_id", "source"))
             self._new = []

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from probe import cost, dft, formats, geometry, library, records, tables, workers
+from probe import cost, dft, formats, geometry, library, records, schemas, tables, workers
 from probe.conformers import Options, Row, conformer, is_flat
 from probe.errors import ProbeError
 from probe.journal import Journal
@@ -67,7 +67,7 @@ def label(
         deadline = None if budget_hours is None else time.monotonic() + 3600 * budget_hours
         conformers = _conformers(path, options, with_reserved)
         origin = {"method": dft.METHOD, **asdict(settings)}
-        with Journal(out, tables.REFERENCES, origin) as journal:
+        with Journal(out, schemas.REFERENCES, origin) as journal:
             left = [row for key, row in conformers.items() if key not in journal.rows]
             _estimate(left, len(conformers) - len(left), jobs)
             cost_of = {row["conformer_id"]: cost.seconds(row["numbers"]) for row in left}
@@ -172,7 +172,7 @@ def _label_one(row: Row, settings: dft.Settings) -> Row:
     positions = np.array(row["positions"]).reshape(-1, 3)
     numbers = np.array(row["numbers"], dtype=np.uint8)
     answer = dft.reference_energy(numbers, positions, row["charge"], settings)
-    return {name: row[name] for name in tables.REFERENCES.names if name in row} | asdict(answer)
+    return {name: row[name] for name in schemas.REFERENCES.names if name in row} | asdict(answer)
 
 
 def _in_time(deadline: float | None) -> bool:

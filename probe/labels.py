@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from rdkit import Chem
 
-from probe import tables
+from probe import schemas, tables
 from probe.backbones import Geometry
 from probe.conformers import conformer_id, rounded
 from probe.errors import ProbeError
@@ -35,7 +35,7 @@ class Labels:
 
 
 def read(path: Path) -> Labels:
-    """The labelled set in ``path`` (columns of ``tables.LABELS``; singlets).
+    """The labelled set in ``path`` (columns of ``schemas.LABELS``; singlets).
 
     Rows whose column ``converged``, if there is one, is false are left out.
 
@@ -96,10 +96,10 @@ def in_share(smiles: str, purpose: str, share: float) -> bool:
 
 def _converged(path: Path) -> dict[int, dict[str, Any]]:
     """Rows of ``path`` by number (from 1), without those whose calculation did not converge."""
-    rows = tables.read(path, tables.LABELS, REQUIRED).to_pylist()
+    rows = tables.read(path, schemas.LABELS, REQUIRED).to_pylist()
     kept = [True] * len(rows)
     if "converged" in tables.open_parquet(path).schema_arrow.names:
-        flags = tables.read(path, tables.REFERENCES, ["converged"])["converged"].to_pylist()
+        flags = tables.read(path, schemas.REFERENCES, ["converged"])["converged"].to_pylist()
         kept = [flag is not False for flag in flags]
     if not all(kept):
         print(

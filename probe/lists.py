@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from probe import ensembles, sdf, spill, streams, summary, tables
+from probe import ensembles, schemas, sdf, spill, streams, summary
 from probe.streams import Write
 
 JUDGED_BY = [
@@ -65,9 +65,9 @@ def writing(folder: Path, place: Path, record: Mapping[str, Any], n: int) -> Ite
     They appear together when the block ends, none if it raises. ``place`` is for files between.
     """
     with (
-        streams.writing(folder / "accept.parquet", tables.TRIAGED, record) as accept,
-        streams.writing(folder / "recompute.parquet", tables.TRIAGED, record) as recompute,
-        streams.writing(folder / "molecules.parquet", tables.MOLECULES, record) as molecules,
+        streams.writing(folder / "accept.parquet", schemas.TRIAGED, record) as accept,
+        streams.writing(folder / "recompute.parquet", schemas.TRIAGED, record) as recompute,
+        streams.writing(folder / "molecules.parquet", schemas.MOLECULES, record) as molecules,
         sdf.writing(folder / "recompute.sdf") as to_sdf,
     ):
         yield Lists(
@@ -87,9 +87,9 @@ def rejected(paths: Sequence[Path], out: Path, record: Mapping[str, Any]) -> Ite
     Gives their number.
     """
     n = 0
-    with streams.writing(out, tables.REJECTED, record) as write:
+    with streams.writing(out, schemas.REJECTED, record) as write:
         for path in paths:
-            for rows in streams.batches(path, tables.REJECTED):
+            for rows in streams.batches(path, schemas.REJECTED):
                 write(rows)
                 n += rows.height
         yield n

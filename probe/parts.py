@@ -11,7 +11,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from probe import backbones, tables, weights
+from probe import backbones, schemas, weights
 from probe.backbones import Backbone
 from probe.calibration import Labelled, Rows, select
 from probe.errors import ProbeError
@@ -136,7 +136,7 @@ def scale(data: Labelled, split: Split) -> Shift:
     rows, counts = rows[counts > 0], counts[counts > 0]
     if not len(rows):
         return shift
-    per_atom = data.error_kcal(rows, extended) / tables.KCAL_PER_EV / counts
+    per_atom = data.error_kcal(rows, extended) / schemas.KCAL_PER_EV / counts
     order = np.argsort(per_atom)
     middle = int(np.searchsorted(np.cumsum(counts[order]), counts.sum() / 2))
     return Shift(

@@ -22,7 +22,7 @@ SHOWN = {"accuracy": "accuracy", "mcc": "MCC", "auroc": "AUROC"}
 def draw(standings: Sequence[Record], predictions: pl.DataFrame, folder: Path) -> list[str]:
     """Write each figure that ``standings`` has data for to ``folder`` as SVG and PNG.
 
-    ``predictions`` has the columns of ``tables.COMPARED``. Figures of an earlier comparison that
+    ``predictions`` has the columns of ``schemas.COMPARED``. Figures of an earlier comparison that
     has no data for them any more are removed. Returns the names.
     """
     drawn: dict[str, Figure] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 import pyarrow as pa
 
-from probe import backbones, card, devices, inputs, story, tables, weights
+from probe import backbones, card, devices, inputs, schemas, story, tables, weights
 from probe import checkpoint as checkpoints
 from probe.backbones import Backbone, Geometry, refusal
 from probe.checkpoint import Checkpoint, Scored
@@ -66,7 +66,7 @@ class Probe:
         *,
         batch_atoms: int | None = None,
     ) -> pl.DataFrame:
-        """``tables.ANSWERED``: a row for every one of ``molecules``, in order, each in eV and Å.
+        """``schemas.ANSWERED``: a row for every one of ``molecules``, in order, each in eV and Å.
 
         ``molecules`` are RDKit's or ASE's, one or many, SMILES in a list, or the path of a
         library. What is flat is embedded in space as ``options`` say; energies are of the
@@ -79,7 +79,7 @@ class Probe:
         different = {row["conformer_id"]: row for row in found if not isinstance(row, Reject)}
         answers = self._answers(list(different.values()), batch_atoms) if different else {}
         rows = [_rejected(row) if isinstance(row, Reject) else _row(row, answers) for row in found]
-        return pl.DataFrame(pa.Table.from_pylist(rows, schema=tables.ANSWERED))
+        return pl.DataFrame(pa.Table.from_pylist(rows, schema=schemas.ANSWERED))
 
     @staticmethod
     def draw(row: Mapping[str, Any]) -> str:
@@ -110,21 +110,21 @@ class Probe:
         return ProbeCalculator(self, **settings)
 
     def _answers(self, rows: Sequence[Row], batch_atoms: int | None) -> dict[str, dict[str, Any]]:
-        """Rows of ``tables.SCORES`` by conformer_id, made as a screening makes them."""
+        """Rows of ``schemas.SCORES`` by conformer_id, made as a screening makes them."""
         with tempfile.TemporaryDirectory(prefix="probe-") as name:
             place = Path(name)
             cache = self.cache or place / "cache"
             shard = Shard(place / "conformers.parquet", place / "embedded.parquet")
-            tables.write(shard.conformers, rows, tables.CONFORMERS, {})
+            tables.write(shard.conformers, rows, schemas.CONFORMERS, {})
             embed_shard(shard.conformers, self.backbone, cache, shard.embedded, batch_atoms)
             scores = place / "scores.parquet"
             device = self.backbone.device.type
             score_shard(shard, self.checkpoint, cache, scores, device=device)
-            found = tables.read(scores, tables.SCORES).to_pylist()
+            found = tables.read(scores, schemas.SCORES).to_pylist()
         return {row["conformer_id"]: row for row in found}
 
 
-EMPTY: Row = dict.fromkeys(tables.ANSWERED.names)
+EMPTY: Row = dict.fromkeys(schemas.ANSWERED.names)
 
 
 def _row(row: Row, answers: dict[str, dict[str, Any]]) -> Row:

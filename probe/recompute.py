@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from probe import cost, engines, methods, tables, weights, workers
+from probe import cost, engines, methods, schemas, tables, weights, workers
 from probe import plan as planning
 from probe.errors import ProbeError
 from probe.journal import Journal, Row
@@ -63,7 +63,7 @@ def shards(folder: Path, method: Method, settings: Settings) -> pl.DataFrame:
     Raises:
         ProbeError: the library is not triaged, or lists and conformers do not go together.
     """
-    listed = tables.frame(folder / "recompute.parquet", tables.TRIAGED)
+    listed = tables.frame(folder / "recompute.parquet", schemas.TRIAGED)
     rows = geometries(folder, listed)
     hours = cost.core_hours(rows["numbers"], method, rows["multiplicity"])
     worst_first = rows.with_columns(core_hours=hours).sort(
@@ -77,24 +77,24 @@ def shards(folder: Path, method: Method, settings: Settings) -> pl.DataFrame:
     dealt = _dealt(chosen, max(min(n_shards, n_within), 1))
     planned = worst_first.with_columns(
         shard=pl.Series(dealt + [None] * (worst_first.height - n_within), dtype=pl.Int32)
-    ).select(tables.TO_COMPUTE.names)
+    ).select(schemas.TO_COMPUTE.names)
     record = {
         "method": method.name,
         "budget_core_hours": limit,
         "n_shards": max(dealt, default=-1) + 1,
     }
-    tables.write(folder / PLAN, planned.to_arrow(), tables.TO_COMPUTE, record)
+    tables.write(folder / PLAN, planned.to_arrow(), schemas.TO_COMPUTE, record)
     return planned
 
 
 def planned(folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """The plan of ``folder`` (``tables.TO_COMPUTE``), and what it was made with.
+    """The plan of ``folder`` (``schemas.TO_COMPUTE``), and what it was made with.
 
     Raises:
         ProbeError: there is none.
     """
     record = _record(folder)
-    return tables.frame(folder / PLAN, tables.TO_COMPUTE), record
+    return tables.frame(folder / PLAN, schemas.TO_COMPUTE), record
 
 
 def n_shards(folder: Path) -> int:
@@ -112,7 +112,7 @@ def shard_path(folder: Path, shard: int) -> Path:
 
 
 def geometries(folder: Path, listed: pl.DataFrame) -> pl.DataFrame:
-    """``listed`` (``tables.TRIAGED``) with numbers and positions, in its order.
+    """``listed`` (``schemas.TRIAGED``) with numbers and positions, in its order.
 
     Raises:
         ProbeError: a conformer of the list is not among those of the library.
@@ -120,7 +120,7 @@ def geometries(folder: Path, listed: pl.DataFrame) -> pl.DataFrame:
     plan = planning.load(folder / "plan.json")
     wanted = listed.select("conformer_id")
     found = pl.concat(
-        tables.frame(path, tables.CONFORMERS, ["conformer_id", "numbers", "positions"]).join(
+        tables.frame(path, schemas.CONFORMERS, ["conformer_id", "numbers", "positions"]).join(
             wanted, on="conformer_id", how="semi"
         )
         for path in plan.files(folder / "conformers")
@@ -152,7 +152,7 @@ def compute(folder: Path, shard: int, engine: str, store: Path, jobs: int) -> Ou
     method = methods.named(record["method"])
     name = f"{folder.resolve().name}-{shard:05d}.parquet"
     done = resumed(rows, method, engine, store / name, jobs, allowance)
-    tables.write(shard_path(folder, shard), done, tables.COMPUTED, record)
+    tables.write(shard_path(folder, shard), done, schemas.COMPUTED, record)
     n_computed = sum(row["converged"] for row in done)
     return Outcome(n_computed, len(done) - n_computed, len(rows) - len(done))
 
@@ -165,7 +165,7 @@ def resumed(
     jobs: int,
     allowance_hours: float | None = None,
 ) -> list[Row]:
-    """What the store holds of ``rows`` or now gets, in their order (``tables.COMPUTED``).
+    """What the store holds of ``rows`` or now gets, in their order (``schemas.COMPUTED``).
 
     ``part`` is the file that this run adds to, in a folder of the store, below which every
     program and method has its own. Raises what ``compute`` does.
@@ -177,7 +177,7 @@ def resumed(
     with (
         _with_room(place),
         workers.stoppable(),
-        Journal(place / part.name, tables.COMPUTED, origin) as journal,
+        Journal(place / part.name, schemas.COMPUTED, origin) as journal,
     ):
         done = known | journal.rows
         wanted = {row["conformer_id"] for row in rows}
@@ -242,7 +242,7 @@ def _known(place: Path, origin: Mapping[str, Any]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     names = {path.name.removesuffix(".journal") for path in place.glob("*.parquet*")}
     for name in sorted(names):
-        found |= Journal(place / name, tables.COMPUTED, origin).peek()
+        found |= Journal(place / name, schemas.COMPUTED, origin).peek()
     return found
 
 

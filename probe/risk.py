@@ -156,7 +156,7 @@ def rehearse(
 
 
 def rehearsals(held_out: pl.DataFrame, confidence: float = 0.9) -> list[dict[str, float]]:
-    """What can be promised of molecules like ``held_out`` (``tables.HELD_OUT``) at 1 kcal/mol.
+    """What can be promised of molecules like ``held_out`` (``schemas.HELD_OUT``) at 1 kcal/mol.
 
     A ``Rehearsal`` for each of ``PROMISES``; none where PROBE knows its boundary only.
     """

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from probe import card, devices, spill, streams, tables
+from probe import card, devices, schemas, spill, streams, tables
 from probe.cache import Cache, Cached, in_use
 from probe.checkpoint import Checkpoint, Scored
 from probe.errors import ProbeError
@@ -55,7 +55,7 @@ def score_shard(
     }
     with (
         spill.scratch(out) as place,
-        streams.writing(out, tables.SCORES, origin) as write,
+        streams.writing(out, schemas.SCORES, origin) as write,
         in_use(cache.folder),
     ):
         runs = spill.Runs(place / "scored.arrow")
@@ -70,9 +70,9 @@ def score_shard(
 
 def _listing(shard: Shard) -> pl.DataFrame:
     """Both tables in one: part or refusal, and the atomic numbers, of each conformer."""
-    embedded = tables.frame(shard.embedded, tables.EMBEDDED)
+    embedded = tables.frame(shard.embedded, schemas.EMBEDDED)
     columns = ["conformer_id", "numbers"]
-    conformers = tables.frame(shard.conformers, tables.CONFORMERS, columns)
+    conformers = tables.frame(shard.conformers, schemas.CONFORMERS, columns)
     if set(embedded["conformer_id"]) != set(conformers["conformer_id"]):
         raise ProbeError(
             f"{shard.embedded}: does not list the conformers of {shard.conformers}; embed them "
@@ -103,7 +103,7 @@ def _scored(listing: pl.DataFrame, cache: Cache, checkpoint: Checkpoint) -> Iter
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    return pl.DataFrame(pa.Table.from_pylist(list(rows), schema=tables.SCORES))
+    return pl.DataFrame(pa.Table.from_pylist(list(rows), schema=schemas.SCORES))
 
 
 def _row(entry: Cached, scored: Scored) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def standings(
 ) -> list[dict[str, Any]]:
     """One record for each split, size, tolerance and peer, best AUROC first within the first three.
 
-    ``predictions`` has the columns of ``tables.COMPARED``. Figures are means over the seeds, with
+    ``predictions`` has the columns of ``schemas.COMPARED``. Figures are means over the seeds, with
     the 95 % interval of a bootstrap by molecule, and their difference to the peer ``against`` over
     the seeds that both have. Tables (coverage and the like) are of all seeds' predictions together.
     """

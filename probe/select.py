@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from ase.data import atomic_numbers
 
-from probe import exports, tables
+from probe import exports, schemas, tables
 from probe.errors import ProbeError
 from probe.plan import load
 
@@ -40,23 +40,23 @@ class Query:
 
 
 def select(folder: Path, query: Query) -> pl.DataFrame:
-    """Rows of ``tables.SELECTED`` of the triaged library in ``folder``, as ``query`` wants them.
+    """Rows of ``schemas.SELECTED`` of the triaged library in ``folder``, as ``query`` wants them.
 
     Raises:
         ProbeError: a table is missing or broken, or an element does not exist.
     """
     numbers = {_number(symbol) for symbol in query.elements}
     lists = [folder / f"{name}.parquet" for name in ("accept", "recompute")]
-    listed = pl.concat([tables.frame(path, tables.TRIAGED) for path in lists])
+    listed = pl.concat([tables.frame(path, schemas.TRIAGED) for path in lists])
     rows = listed.join(_places(folder, query), on="conformer_id", how="left")
-    rows = rows.filter(_condition(query)).select(tables.SELECTED.names)
+    rows = rows.filter(_condition(query)).select(schemas.SELECTED.names)
     return rows.join(_holders(folder, numbers), on="conformer_id", how="semi") if numbers else rows
 
 
 def write(rows: pl.DataFrame, folder: Path, out: Path, suffix: str | None = None) -> None:
     """Write ``rows`` from ``select`` to ``out``, as its suffix (or the given one) says.
 
-    .csv and .parquet hold the columns of ``tables.SELECTED``; any other that
+    .csv and .parquet hold the columns of ``schemas.SELECTED``; any other that
     ``exports.WRITERS`` knows holds the geometries, too.
 
     Raises:
@@ -67,7 +67,7 @@ def write(rows: pl.DataFrame, folder: Path, out: Path, suffix: str | None = None
         tables.atomically(out, rows.write_csv)
     elif suffix == ".parquet":
         library = load(folder / "plan.json").library
-        tables.write(out, rows.to_arrow(), tables.SELECTED, {"library": library})
+        tables.write(out, rows.to_arrow(), schemas.SELECTED, {"library": library})
     elif suffix in exports.WRITERS:
         exports.WRITERS[suffix](_with_geometries(rows, folder), out)
     else:
@@ -105,7 +105,7 @@ def _places(folder: Path, query: Query) -> pl.DataFrame:
             f"{folder / MAP_FILE}: no such file, so there is no map to draw a box on; "
             "make the report of this library first"
         )
-    return tables.frame(folder / MAP_FILE, tables.MAP)
+    return tables.frame(folder / MAP_FILE, schemas.MAP)
 
 
 def _holders(folder: Path, numbers: set[int]) -> pl.DataFrame:
@@ -134,7 +134,7 @@ def _with_geometries(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 def _shards(folder: Path, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     for path in load(folder / "plan.json").files(folder / "conformers"):
-        yield tables.frame(path, tables.CONFORMERS, ["conformer_id", *columns])
+        yield tables.frame(path, schemas.CONFORMERS, ["conformer_id", *columns])
 
 
 def _number(symbol: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 from probe.plan import Plan, load
 
@@ -23,8 +23,8 @@ SHOWN = 5
 class Story:
     """One conformer: its rows of the tables of its library, and its atoms, most important first.
 
-    ``geometry`` is a row of ``tables.CONFORMERS``, ``triaged`` of ``tables.TRIAGED``, ``scored``
-    of ``tables.SCORES``, ``embedded`` of ``tables.EMBEDDED``.
+    ``geometry`` is a row of ``schemas.CONFORMERS``, ``triaged`` of ``schemas.TRIAGED``, ``scored``
+    of ``schemas.SCORES``, ``embedded`` of ``schemas.EMBEDDED``.
     """
 
     library: str
@@ -95,7 +95,7 @@ def svg(geometry: Mapping[str, Any], scored: Mapping[str, Any]) -> str:
 
 
 def _listed(folder: Path) -> pl.DataFrame:
-    return pl.concat([tables.frame(folder / f"{name}.parquet", tables.TRIAGED) for name in LISTS])
+    return pl.concat([tables.frame(folder / f"{name}.parquet", schemas.TRIAGED) for name in LISTS])
 
 
 def _matches(rows: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -122,10 +122,10 @@ def _story(folder: Path, triaged: dict[str, Any]) -> Story:
     plan, name = load(folder / "plan.json"), triaged["conformer_id"]
     return Story(
         library=plan.library,
-        geometry=_row(plan, folder / "conformers", tables.CONFORMERS, name),
+        geometry=_row(plan, folder / "conformers", schemas.CONFORMERS, name),
         triaged=triaged,
-        scored=_row(plan, folder / "scores", tables.SCORES, name),
-        embedded=_row(plan, folder / "embedded", tables.EMBEDDED, name),
+        scored=_row(plan, folder / "scores", schemas.SCORES, name),
+        embedded=_row(plan, folder / "embedded", schemas.EMBEDDED, name),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from probe import tables, weights
+from probe import schemas, tables, weights
 from probe.errors import ProbeError
 from probe.plan import Plan
 from probe.policy import Policy
@@ -141,7 +141,7 @@ def _counts(tallied: pl.DataFrame) -> dict[str, Any]:
 def _count_ids(paths: Sequence[Path]) -> int:
     """Distinct conformers, counted from the shards and not from what was decided."""
     columns = ["conformer_id"]
-    ids = pl.concat([tables.frame(path, tables.CONFORMERS, columns) for path in paths])
+    ids = pl.concat([tables.frame(path, schemas.CONFORMERS, columns) for path in paths])
     return ids["conformer_id"].n_unique()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from ase.data import chemical_symbols
 
-from probe import cost, lists, risk, spill, streams, tables, weights
+from probe import cost, lists, risk, schemas, spill, streams, tables, weights
 from probe import plan as planning
 from probe.errors import ProbeError
 from probe.exceedance import exceedance
@@ -37,7 +37,7 @@ def triage_library(
 
     ``folder`` holds plan.json and the shards of conformers/, rejects/ and scores/; it gets
     accept, recompute, molecules and rejected tables, recompute.sdf and summary.json. Shards of an
-    earlier plan are removed. ``held_out`` (``tables.HELD_OUT``) is the checkpoint's, and is read
+    earlier plan are removed. ``held_out`` (``schemas.HELD_OUT``) is the checkpoint's, and is read
     only where the policy takes its cutoff from there.
 
     Returns the summary.
@@ -49,7 +49,7 @@ def triage_library(
     plan = planning.load(folder / "plan.json")
     promised = None
     if policy.policy == "risk":
-        promised = promise(tables.frame(held_out, tables.HELD_OUT), card, policy)
+        promised = promise(tables.frame(held_out, schemas.HELD_OUT), card, policy)
     record = {"library": plan.library, "checkpoint": card["name"]}
     with spill.scratch(folder / "summary.json") as place:
         worst_first, spent = _worst_first(plan, folder, card, policy, place)
@@ -322,7 +322,7 @@ def _scored(
     start = 0
     for path, scores in zip(paths, plan.files(folder / "scores"), strict=True):
         answers = at_tolerance(_scores(scores, policy), card, policy)
-        for rows in streams.batches(path, tables.CONFORMERS):
+        for rows in streams.batches(path, schemas.CONFORMERS):
             stop = start + rows.height
             kept = rows.filter(first[start:stop]).join(
                 repeats, on="conformer_id", how="left", maintain_order="left"
@@ -339,12 +339,12 @@ def _repeats(paths: Sequence[Path]) -> tuple[pl.Series, pl.DataFrame]:
     These are joined by "; ", a row a conformer.
     """
     columns = ["conformer_id"]
-    ids = pl.concat(tables.frame(path, tables.CONFORMERS, columns) for path in paths).to_series()
+    ids = pl.concat(tables.frame(path, schemas.CONFORMERS, columns) for path in paths).to_series()
     first = ids.is_first_distinct()
     found = [pl.DataFrame(schema={"conformer_id": pl.String, "source": pl.String})]
     start = 0
     for path in paths if not first.all() else ():
-        rows = tables.frame(path, tables.CONFORMERS, ["conformer_id", "source"])
+        rows = tables.frame(path, schemas.CONFORMERS, ["conformer_id", "source"])
         found.append(rows.filter(~first[start : start + rows.height]))
         start += rows.height
     repeats = pl.concat(found).group_by("conformer_id", maintain_order=True)
@@ -360,5 +360,5 @@ def _scores(path: Path, policy: Policy) -> pl.DataFrame:
                 f"{path}: of an older version, for one boundary; score the library again "
                 "(`snakemake --forcerun score`), or leave tolerance_kcal out"
             )
-    found = tables.frame(path, tables.SCORES, columns)
+    found = tables.frame(path, schemas.SCORES, columns)
     return found.unique("conformer_id", keep="first", maintain_order=True)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from probe import plan as planning
-from probe import tables, weights
+from probe import schemas, tables, weights
 from probe.cache import LOCK, Cache, part_name
 from probe.config import Library
 from probe.errors import ProbeError
@@ -128,7 +128,7 @@ def needs(libraries: Mapping[str, Library], results: Iterable[Path]) -> Needs:
         listings = sorted((folder / "embedded").glob("*.parquet"))
         for path in listings:
             fingerprint = str(tables.provenance(path).get("fingerprint"))
-            names = tables.read(path, tables.EMBEDDED, ["part"])["part"]
+            names = tables.read(path, schemas.EMBEDDED, ["part"])["part"]
             parts.setdefault(fingerprint, set()).update(pc.unique(names.drop_null()).to_pylist())
         wanted = planning.load(folder / "plan.json").files(folder / "embedded")
         if set(wanted) <= set(listings):
@@ -197,7 +197,7 @@ def _holding(folder: Path, backbone: str | None) -> Holding:
     ids, n_rows, n_atoms, n_unreadable = [], 0, 0, 0
     for path in paths:
         try:
-            table = tables.read(path, tables.embeddings(()), ["conformer_id", "n_atoms"])
+            table = tables.read(path, schemas.embeddings(()), ["conformer_id", "n_atoms"])
         except ProbeError:
             n_unreadable += 1
             continue

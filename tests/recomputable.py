@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from probe import tables
+from probe import schemas, tables
 from probe.conformers import conformer_id
 from probe.engines import failed
 from probe.plan import Plan, Shard, Source
@@ -66,10 +66,10 @@ class Library:
         source = Source("lib.xyz", "lib.xyz", n, 1, 1)
         plan = Plan("lib", "lib.xyz", n, 25000, shards, (source,), ())
         tables.write_json(folder / "plan.json", asdict(plan))
-        tables.write(folder / "conformers/00000.parquet", self.conformers, tables.CONFORMERS, {})
+        tables.write(folder / "conformers/00000.parquet", self.conformers, schemas.CONFORMERS, {})
         for verdict in ("accept", "recompute"):
             rows = [row for row in self.triaged if row["verdict"] == verdict]
-            tables.write(folder / f"{verdict}.parquet", rows, tables.TRIAGED, {})
+            tables.write(folder / f"{verdict}.parquet", rows, schemas.TRIAGED, {})
         summary = {"tolerance_kcal": tolerance_kcal, "promise": promise}
         tables.write_json(folder / "summary.json", summary)
         return folder

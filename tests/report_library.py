@@ -13,7 +13,7 @@ import pyarrow as pa
 from rdkit import Chem
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
-from probe import tables
+from probe import schemas, tables
 from probe.cache import Cache, Cached
 from probe.card import FORMAT_VERSION
 from probe.checkpoint import Checkpoint, save_checkpoint
@@ -70,15 +70,17 @@ class Library:
         inputs = Inputs(
             library="demo",
             triage=folder / "triage",
-            conformers=_shards(folder / "conformers", self.conformers, tables.CONFORMERS, n_shards),
-            scores=_shards(folder / "scores", self.scores, tables.SCORES, n_shards),
+            conformers=_shards(
+                folder / "conformers", self.conformers, schemas.CONFORMERS, n_shards
+            ),
+            scores=_shards(folder / "scores", self.scores, schemas.SCORES, n_shards),
             checkpoint=folder / "checkpoint",
             figures=folder / "figures",
             umap_points=200_000,
             seed=42,
         )
         tables.write_json(inputs.checkpoint / "card.json", self.card)
-        tables.write(inputs.triage / "rejected.parquet", self.rejected, tables.REJECTED, {})
+        tables.write(inputs.triage / "rejected.parquet", self.rejected, schemas.REJECTED, {})
         self._triage(inputs.triage, policy or Policy(), promised)
         return replace(inputs, **options)
 
@@ -88,15 +90,15 @@ class Library:
                 "conformer_id", keep="first", maintain_order=True
             )
             for rows, schema in (
-                (self.conformers, tables.CONFORMERS),
-                (self.scores, tables.SCORES),
+                (self.conformers, schemas.CONFORMERS),
+                (self.scores, schemas.SCORES),
             )
         )
         scored = conformers.join(scores, on="conformer_id")
         decided = decide(scored, self.card, policy, promised)
         for verdict in ("accept", "recompute"):
-            rows = decided.filter(pl.col("verdict") == verdict).select(tables.TRIAGED.names)
-            tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), tables.TRIAGED, {})
+            rows = decided.filter(pl.col("verdict") == verdict).select(schemas.TRIAGED.names)
+            tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), schemas.TRIAGED, {})
         found = outcome(tally(decided), self.card, policy, promised)
         tables.write_json(folder / "summary.json", self._counts(decided) | found)
 
@@ -167,11 +169,11 @@ def conformer(smiles: str, name: str, record: int) -> dict[str, Any]:
 def score(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the score table: a fingerprint for an embedding, halogens and size for p."""
     mol = Chem.MolFromSmiles(row["smiles"])
-    generator = rdFingerprintGenerator.GetMorganGenerator(fpSize=tables.EMBEDDING_WIDTH)
+    generator = rdFingerprintGenerator.GetMorganGenerator(fpSize=schemas.EMBEDDING_WIDTH)
     random = np.random.default_rng(row["n_atoms"])
     halogens = sum(number in (17, 35, 53) for number in row["numbers"])
     importance = random.random(row["n_atoms"]) ** 3 + 0.01
-    noise = random.normal(scale=0.05, size=tables.EMBEDDING_WIDTH)
+    noise = random.normal(scale=0.05, size=schemas.EMBEDDING_WIDTH)
     return {
         "conformer_id": row["conformer_id"],
         "energy_ev": -13.6 * sum(row["numbers"]),
@@ -237,7 +239,7 @@ def with_cache(made: Library, inputs: Inputs, folder: Path) -> Inputs:
         parts |= dict.fromkeys((row.conformer_id for row in rows), cache.add(rows))
     embedded = folder / "embedded.parquet"
     places = [{"conformer_id": i, "part": part, "refusal": None} for i, part in parts.items()]
-    tables.write(embedded, places, tables.EMBEDDED, {})
+    tables.write(embedded, places, schemas.EMBEDDED, {})
     settings = {
         **{"embedding_dim": WIDTH, "charges": True, "head": "distribution", "n_members": 2},
         **{"temperature": 1.0, "shift": {"per_element": {"C": 0.02}, "per_charge": 0.0}},
@@ -247,7 +249,7 @@ def with_cache(made: Library, inputs: Inputs, folder: Path) -> Inputs:
     save_checkpoint(replace(untrained, held_out=_held_out(made, random)), inputs.checkpoint)
     references = folder / "references.parquet"
     rows = [_reference(by_id[row["conformer_id"]], row["energy_ev"]) for row in scored[:10]]
-    tables.write(references, rows, tables.REFERENCES, {})
+    tables.write(references, rows, schemas.REFERENCES, {})
     return replace(inputs, embedded=(embedded,), cache=folder / "cache", references=(references,))
 
 
@@ -273,7 +275,7 @@ def _reference(row: dict[str, Any], energy_ev: float) -> dict[str, Any]:
     shifted = energy_ev + 0.02 * row["numbers"].count(6) + 0.01
     names = ("conformer_id", "smiles", "source", "numbers", "positions", "charge")
     known = {name: row[name] for name in names}
-    return dict.fromkeys(tables.REFERENCES.names) | known | {"energy_ev": shifted}
+    return dict.fromkeys(schemas.REFERENCES.names) | known | {"energy_ev": shifted}
 
 
 def unpacked(text: str) -> Any:

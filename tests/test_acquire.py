@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from probe import cli, labels, library, records, tables
+from probe import cli, labels, library, records, schemas, tables
 from probe.acquire import LEFT_OUT, Settings, select, spread
 from probe.conformers import Options, conformer_id, rounded
 from probe.ingest import convert
@@ -212,17 +212,17 @@ class Triaged:
         self.write()
 
     def write(self):
-        empty = dict.fromkeys([*tables.TRIAGED.names, *tables.SCORES.names])
+        empty = dict.fromkeys([*schemas.TRIAGED.names, *schemas.SCORES.names])
         rows = [empty | row for row in self.rows]
         for index, row in enumerate(rows):
             if row["p_unreliable"] is not None:
                 row["embedding"] = [float(index == place) * (1 + index) for place in range(256)]
         lists = {"accept": rows[-4:-1], "recompute": [*rows[:-4], rows[-1]]}
         for name, held in lists.items():
-            tables.write(self.folder / f"{name}.parquet", held, tables.TRIAGED, {})
+            tables.write(self.folder / f"{name}.parquet", held, schemas.TRIAGED, {})
         shards = (rows[:3], rows[3:])
         for index, shard in enumerate(shards):
-            for stage, schema in (("conformers", tables.CONFORMERS), ("scores", tables.SCORES)):
+            for stage, schema in (("conformers", schemas.CONFORMERS), ("scores", schemas.SCORES)):
                 tables.write(self.folder / stage / f"{index:05d}.parquet", shard, schema, {})
         plan = {
             **{"library": "lib", "path": "lib.smi", "n_records": len(rows), "shard_size": 3},
@@ -383,15 +383,15 @@ class TestCommand:
             {name: row[name] for name in columns} | {"geometry": ""} for row in triaged.rows[:3]
         )
         plain, made = tmp_path / "plain.parquet", tmp_path / "made.parquet"
-        tables.write(plain, [first | {"energy_ev": -1.0}], tables.LABELS, {})
-        empty = dict.fromkeys(tables.REFERENCES.names)
+        tables.write(plain, [first | {"energy_ev": -1.0}], schemas.LABELS, {})
+        empty = dict.fromkeys(schemas.REFERENCES.names)
         rows = [
             empty | row | {"conformer_id": known["conformer_id"], "converged": converged}
             for row, known, converged in zip(
                 (second, third), triaged.rows[1:3], (True, False), strict=True
             )
         ]
-        tables.write(made, rows, tables.REFERENCES, {})
+        tables.write(made, rows, schemas.REFERENCES, {})
         said = acquired("--labelled", plain, "--labelled", made)
         assert said["left_out"]["labelled"] == 3
         left = {row["conformer_id"] for row in triaged.rows[3:-1]}
@@ -438,8 +438,8 @@ class TestCommand:
 
     def test_so_are_lists_of_other_conformers_than_the_scores(self, fails, triaged, tmp_path):
         path = triaged.folder / "scores/00000.parquet"
-        rows = tables.read(path, tables.SCORES)
-        tables.write(path, rows.slice(1), tables.SCORES, {})
+        rows = tables.read(path, schemas.SCORES)
+        tables.write(path, rows.slice(1), schemas.SCORES, {})
         line = fails("--out", tmp_path / "b.sdf")
         lost = rows["conformer_id"][0].as_py()
         assert f"{path.parent}: conformer {lost} is in none of the tables" in line

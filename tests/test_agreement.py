@@ -7,7 +7,7 @@ import pytest
 from ase.data import atomic_numbers
 from click.testing import CliRunner
 
-from probe import agreement, cli, tables
+from probe import agreement, cli, schemas, tables
 from probe.agreement import agree, compare, load
 from probe.errors import ProbeError
 from probe.plan import Plan, Shard
@@ -15,7 +15,7 @@ from probe.policy import Policy
 from probe.report.agreement_page import LISTED, write_page
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-EV = 1 / tables.KCAL_PER_EV
+EV = 1 / schemas.KCAL_PER_EV
 """One kcal/mol in eV."""
 
 
@@ -29,7 +29,7 @@ def atoms(formula):
 def row(name, smiles, formula, energy_ev, p, verdict, **changes):
     """A row of both the conformer table and a list."""
     numbers = atoms(formula)
-    return dict.fromkeys((*tables.CONFORMERS.names, *tables.TRIAGED.names)) | {
+    return dict.fromkeys((*schemas.CONFORMERS.names, *schemas.TRIAGED.names)) | {
         **{"conformer_id": name, "molecule_id": f"the {name}", "smiles": smiles, "charge": 0},
         **{"n_atoms": len(numbers), "numbers": numbers, "multiplicity": 1, "energy_ev": energy_ev},
         **{"p_unreliable": p, "verdict": verdict, "reason": f"p {p}"},
@@ -43,7 +43,7 @@ def screening(folder, rows, **changes):
     counts = [half, len(rows) - half]
     for index, part in enumerate((rows[:half], rows[half:])):
         path = folder / f"conformers/{index:05d}.parquet"
-        tables.write(path, part, tables.CONFORMERS, {})
+        tables.write(path, part, schemas.CONFORMERS, {})
     shards = tuple(Shard(first, n, None) for first, n in zip((0, half), counts, strict=True))
     plan = Plan(folder.name, "a.smi", len(rows), max(counts), shards, (), ())
     tables.write_json(folder / "plan.json", asdict(plan))
@@ -52,7 +52,7 @@ def screening(folder, rows, **changes):
         for verdict in ("accept", "recompute")
     }
     for verdict, listed in lists.items():
-        tables.write(folder / f"{verdict}.parquet", listed, tables.TRIAGED, {})
+        tables.write(folder / f"{verdict}.parquet", listed, schemas.TRIAGED, {})
     summary = {
         **{"library": folder.name, "n_conformers": len(rows), "policy": "cutoff"},
         **{f"n_{verdict}": len(listed) for verdict, listed in lists.items()},
@@ -227,7 +227,7 @@ class TestTheScale:
 class TestAgree:
     def test_it_writes_the_table_and_the_record(self, folders, tmp_path):
         (pair,) = agree(folders, tmp_path / "out")
-        written = tables.frame(tmp_path / "out" / agreement.TABLE, tables.AGREEMENT)
+        written = tables.frame(tmp_path / "out" / agreement.TABLE, schemas.AGREEMENT)
         assert written.equals(pair.rows)
         assert tables.read_json(tmp_path / "out" / agreement.RECORD) == {"pairs": [pair.record]}
         made = tables.provenance(tmp_path / "out" / agreement.TABLE)
@@ -238,7 +238,7 @@ class TestAgree:
         pairs = agree([*folders, third], tmp_path / "out")
         names = [(p.record["first"]["library"], p.record["second"]["library"]) for p in pairs]
         assert names == [("one", "other"), ("one", "third"), ("other", "third")]
-        written = tables.frame(tmp_path / "out" / agreement.TABLE, tables.AGREEMENT)
+        written = tables.frame(tmp_path / "out" / agreement.TABLE, schemas.AGREEMENT)
         assert written.height == 8 + 8 + 7
         alike = written.filter(first="other", second="third")
         assert not set(alike["kind"]) & set(list(agreement.KINDS)[:3])
@@ -280,7 +280,7 @@ class TestWhatDoesNotAddUp:
 
     def test_a_conformer_without_its_geometry(self, folders):
         path = folders[0] / "conformers/00000.parquet"
-        tables.write(path, ONE[1:4], tables.CONFORMERS, {})
+        tables.write(path, ONE[1:4], schemas.CONFORMERS, {})
         with pytest.raises(ProbeError, match=r"one: 4 expected where the geometries .* are 3"):
             compare(*map(load, folders))
 

@@ -5,7 +5,7 @@ import pytest
 from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library, in_this_process
 from scipy.stats import beta
 
-from probe import audit, card, dft, tables, workers
+from probe import audit, card, dft, schemas, tables, workers
 from probe.errors import ProbeError
 from probe.reference import Shift
 
@@ -99,10 +99,10 @@ class TestWithDFT:
         record = audit.audit(folder, CARD, 3, 1, "pyscf", tmp_path / "store", 1)
         rows = {
             row["conformer_id"]: row
-            for row in tables.read(folder / "audit.parquet", tables.AUDITED).to_pylist()
+            for row in tables.read(folder / "audit.parquet", schemas.AUDITED).to_pylist()
         }
         for name, off in exact.items():
-            assert rows[name]["error_kcal"] == pytest.approx(off * tables.KCAL_PER_EV, abs=1e-3)
+            assert rows[name]["error_kcal"] == pytest.approx(off * schemas.KCAL_PER_EV, abs=1e-3)
         assert rows[failed]["error_kcal"] is None
         assert rows[failed]["reason"].startswith("the SCF found no")
         assert rows.keys() == {*exact, failed}

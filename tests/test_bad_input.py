@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from probe import ingest, plan, tables
+from probe import ingest, plan, schemas, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -57,7 +57,7 @@ def ingested(path, folder, shard_size=3, options=OPTIONS):
     for index, shard in enumerate(made.shards):
         outs = folder / "c.parquet", folder / "r.parquet"
         counts = ingest.ingest_shard(made, index, *outs, options)
-        found = [tables.read(outs[0], tables.CONFORMERS), tables.read(outs[1], tables.REJECTED)]
+        found = [tables.read(outs[0], schemas.CONFORMERS), tables.read(outs[1], schemas.REJECTED)]
         sources = [s for text in found[0]["source"].to_pylist() for s in text.split("; ")]
         sources += found[1]["source"].to_pylist()
         assert sum(counts) == shard.count == len(sources) == len(set(sources))

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from probe import cli, tables
+from probe import cli, schemas, tables
 from probe.calibration import evaluate, select
 from probe.checkpoint import load
 from probe.errors import ProbeError
@@ -71,7 +71,7 @@ def label_file(calibration, tmp_path):
             for i in indices
         ]
         path = tmp_path / "labels.parquet"
-        pq.write_table(pa.Table.from_pylist([*rows, *others], schema=tables.LABELS), path)
+        pq.write_table(pa.Table.from_pylist([*rows, *others], schema=schemas.LABELS), path)
         return path
 
     return write
@@ -101,7 +101,7 @@ class TestEvaluate:
     @pytest.fixture
     def found(self, shipped, some, tmp_path):
         figures = evaluate(shipped, *some, tmp_path)
-        predictions = tables.frame(tmp_path / "predictions.parquet", tables.PREDICTIONS)
+        predictions = tables.frame(tmp_path / "predictions.parquet", schemas.PREDICTIONS)
         return figures, predictions, tables.read_json(tmp_path / "metrics.json")
 
     def test_it_writes_what_it_returns(self, found):
@@ -148,7 +148,7 @@ class TestEvaluate:
     def test_what_is_refused_is_counted_and_has_no_prediction(self, shipped, some, tmp_path):
         labels, samples = some
         figures = evaluate(shipped, labels, [None, *samples[1:-1], None], tmp_path)
-        predictions = tables.frame(tmp_path / "predictions.parquet", tables.PREDICTIONS)
+        predictions = tables.frame(tmp_path / "predictions.parquet", schemas.PREDICTIONS)
         assert (figures["n_left_out"], figures["n"]) == (2, len(samples) - 2)
         assert predictions["conformer_id"].to_list() == list(labels.conformer_ids[1:-1])
 
@@ -186,7 +186,7 @@ def test_the_command_writes_both_files(label_file, tmp_path, calibration, covere
     assert (metrics["n"], metrics["n_left_out"]) == (5, 1)
     assert metrics["labels_sha256"] == read(labels).sha256
     assert metrics["trained_on"] is False
-    predictions = tables.frame(out / "predictions.parquet", tables.PREDICTIONS)
+    predictions = tables.frame(out / "predictions.parquet", schemas.PREDICTIONS)
     assert predictions["conformer_id"].to_list() == [calibration.conformer_ids[i] for i in rows]
 
 

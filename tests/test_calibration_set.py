@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from probe import tables
+from probe import schemas, tables
 from probe.calibration import Labelled
 from probe.conformers import conformer_id, rounded
 from probe.errors import ProbeError
@@ -63,8 +63,8 @@ def water(merge, bond=0.96, **changes):
 
 def old_set(path, rows):
     """A set that was kept before conformer_id, converged and remedy were."""
-    kept = [name for name in tables.REFERENCES.names if name not in ADDED]
-    schema = tables.pa.schema([tables.REFERENCES.field(name) for name in kept])
+    kept = [name for name in schemas.REFERENCES.names if name not in ADDED]
+    schema = tables.pa.schema([schemas.REFERENCES.field(name) for name in kept])
     tables.write(path, rows, schema, {})
     return path
 
@@ -76,9 +76,9 @@ def test_a_merged_set_has_the_old_rows_as_they_were_and_the_new_ones(merge, tmp_
     old = old_set(tmp_path / "old.parquet", [water(merge)])
     new, out = tmp_path / "new.parquet", tmp_path / "out.parquet"
     rows = [water(merge, gap_ev=1.0), water(merge, bond=1.1, geometry="aimnet2-md-600K")]
-    tables.write(new, rows, tables.REFERENCES, merge.ORIGIN)
+    tables.write(new, rows, schemas.REFERENCES, merge.ORIGIN)
     merge.main(old, new, out)
-    found = tables.read(out, tables.REFERENCES).to_pylist()
+    found = tables.read(out, schemas.REFERENCES).to_pylist()
     assert [row["geometry"] for row in found] == ["aimnet2-md-600K", "mmff94"]
     assert found[1] == water(merge, remedy=None)
     assert found[0]["remedy"] == ""
@@ -92,7 +92,7 @@ def test_a_set_that_is_still_labelled_is_merged_as_far_as_its_journal_goes(merge
     journal = tmp_path / "new.parquet.journal"
     journal.write_text("\n".join(lines))
     merge.main(old, tmp_path / "new.parquet", tmp_path / "out.parquet")
-    assert tables.read(tmp_path / "out.parquet", tables.REFERENCES).num_rows == 2
+    assert tables.read(tmp_path / "out.parquet", schemas.REFERENCES).num_rows == 2
     assert journal.read_text() == "\n".join(lines)
 
 
@@ -135,7 +135,7 @@ def test_a_row_that_cannot_be_right_is_named_with_the_reason(merge, changes, why
 def test_nothing_is_merged_where_a_row_cannot_be_right(merge, tmp_path):
     old = old_set(tmp_path / "old.parquet", [water(merge)])
     new, out = tmp_path / "new.parquet", tmp_path / "out.parquet"
-    tables.write(new, [water(merge, bond=0.5)], tables.REFERENCES, merge.ORIGIN)
+    tables.write(new, [water(merge, bond=0.5)], schemas.REFERENCES, merge.ORIGIN)
     with pytest.raises(ProbeError, match="O, mmff94: two atoms are within"):
         merge.main(old, new, out)
     assert not out.exists()
@@ -143,7 +143,7 @@ def test_nothing_is_merged_where_a_row_cannot_be_right(merge, tmp_path):
 
 def test_labels_of_other_settings_are_not_merged(merge, tmp_path):
     new = tmp_path / "new.parquet"
-    tables.write(new, [water(merge)], tables.REFERENCES, merge.ORIGIN | {"grid_level": 5})
+    tables.write(new, [water(merge)], schemas.REFERENCES, merge.ORIGIN | {"grid_level": 5})
     with pytest.raises(ProbeError, match="not made by this command with these settings"):
         merge.new_rows(new)
     with pytest.raises(ProbeError, match="not labelled with the default settings"):
@@ -169,11 +169,11 @@ def cells(text, first):
 def test_noise_is_what_tighter_settings_change_in_total_and_per_atom(describe, merge, tmp_path):
     rows = [water(merge), water(merge, bond=1.1), water(merge, bond=1.2)]
     frame = pl.DataFrame(rows).with_columns(n_atoms=pl.lit(3))
-    changes = np.array([0.3, -0.6]) / tables.KCAL_PER_EV
+    changes = np.array([0.3, -0.6]) / schemas.KCAL_PER_EV
     pairs = zip(rows, changes.tolist(), strict=False)
     again = [row | {"energy_ev": row["energy_ev"] - change} for row, change in pairs]
     settings = {"grid_level": 5, "conv_tol": 1e-9, "conv_tol_grad": 1e-5}
-    tables.write(tmp_path / "tight.parquet", again, tables.REFERENCES, settings)
+    tables.write(tmp_path / "tight.parquet", again, schemas.REFERENCES, settings)
     text = describe.noise(tmp_path / "tight.parquet", frame, np.array([[0.9, -0.9, 0.9]]))
     assert cells(text, "total") == ["-0.1500", "0.4500", "0.5700", "0.6000"]
     assert cells(text, "per atom") == ["-0.0500", "0.1500", "0.1900", "0.2000"]
@@ -184,7 +184,7 @@ def test_noise_is_what_tighter_settings_change_in_total_and_per_atom(describe, m
 
 def test_noise_of_a_file_without_a_conformer_of_the_set_is_refused(describe, merge, tmp_path):
     path = tmp_path / "tight.parquet"
-    tables.write(path, [water(merge, bond=1.3)], tables.REFERENCES, {})
+    tables.write(path, [water(merge, bond=1.3)], schemas.REFERENCES, {})
     with pytest.raises(ProbeError, match="no conformer of the set"):
         describe.noise(path, pl.DataFrame([water(merge)]), np.ones((1, 1)))
 
@@ -192,8 +192,8 @@ def test_noise_of_a_file_without_a_conformer_of_the_set_is_refused(describe, mer
 def test_relative_energies_are_compared_within_a_molecule_and_by_geometry(describe):
     smiles = np.array([name for n in range(20) for name in ["C" * (n + 1)] * 2])
     reference = np.array([energy for n in range(20) for energy in (n, n + 1 + n / 10)])
-    reference = reference / tables.KCAL_PER_EV
-    backbone = reference + np.tile([0.0, 0.5], 20) / tables.KCAL_PER_EV + 7.0
+    reference = reference / schemas.KCAL_PER_EV
+    backbone = reference + np.tile([0.0, 0.5], 20) / schemas.KCAL_PER_EV + 7.0
     none = np.zeros((1, 1))
     samples = [Sample(none, None, np.array([6]), energy) for energy in backbone.tolist()]
     data = Labelled(samples, smiles, np.zeros(40, dtype=np.int64), reference)
@@ -228,7 +228,7 @@ def alkanes():
 def test_held_out_errors_are_those_that_the_shift_does_not_explain(figures, alkanes):
     assert np.abs(figures.held_out_errors(alkanes)).max() < 0.05
     off = alkanes.energy_ev.copy()
-    off[7] += 10 / tables.KCAL_PER_EV
+    off[7] += 10 / schemas.KCAL_PER_EV
     one_off = Labelled(alkanes.samples, alkanes.smiles, alkanes.charges, off)
     errors = figures.held_out_errors(one_off)
     assert errors.shape == (len(figures.SEEDS), 40)
@@ -272,7 +272,7 @@ def test_a_correction_is_judged_by_what_it_leaves(figures):
 
 def test_ridge_and_process_find_an_error_that_the_embeddings_hold(figures, alkanes):
     summed = np.array([sample.embedding[:, 0].sum() for sample in alkanes.samples])
-    energy = alkanes.energy_ev + summed / tables.KCAL_PER_EV
+    energy = alkanes.energy_ev + summed / schemas.KCAL_PER_EV
     told = Labelled(alkanes.samples, alkanes.smiles, alkanes.charges, energy)
     found = figures.corrections(told)
     assert set(found) == {"ridge", "process"}
@@ -288,6 +288,6 @@ def test_pairs_are_conformers_of_one_molecule_from_the_lower_to_the_higher(figur
     assert pair.tolist() == [[1, 2], [1, 0], [2, 0]]
     energies = np.array([30.0, 10.0, 20.0, 0.0, 0.0])
     np.testing.assert_allclose(
-        figures.between(pair, energies), np.array([10, 20, 10]) * tables.KCAL_PER_EV
+        figures.between(pair, energies), np.array([10, 20, 10]) * schemas.KCAL_PER_EV
     )
     assert figures.pairs(["C", "N"], reference[:2]).shape == (0, 2)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from probe import card, changes, cli, tables
+from probe import card, changes, cli, schemas, tables
 from probe.errors import ProbeError
 
 CUTOFFS = {"accept_confidence": 0.6, "between": "recompute"}
@@ -36,8 +36,8 @@ def library(folder, rows, *, size=10, seed=42, shards=1, **summary):
     counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in changes.LISTS}
     for verdict in changes.LISTS:
         chosen = [row | {"latent_distance": None} for row in rows if row["verdict"] == verdict]
-        chosen = [{name: row.get(name) for name in tables.TRIAGED.names} for row in chosen]
-        tables.write(folder / f"{verdict}.parquet", chosen, tables.TRIAGED, {})
+        chosen = [{name: row.get(name) for name in schemas.TRIAGED.names} for row in chosen]
+        tables.write(folder / f"{verdict}.parquet", chosen, schemas.TRIAGED, {})
     made = {
         **{"library": "lib", "n_records": len(rows), "n_rejected": 0, "n_conformers": len(rows)},
         **{f"n_{verdict}": n for verdict, n in counts.items()},
@@ -52,7 +52,7 @@ def library(folder, rows, *, size=10, seed=42, shards=1, **summary):
     plan |= {"shards": [shard] * shards, "sources": [source], "ignored": []}
     tables.write_json(folder / "plan.json", plan)
     options = {"options": {"seed": seed}}
-    tables.write(folder / "conformers/00000.parquet", [], tables.CONFORMERS, options)
+    tables.write(folder / "conformers/00000.parquet", [], schemas.CONFORMERS, options)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from safetensors.torch import load_file, save_file
 
 from probe import card as cards
-from probe import labels, tables, weights
+from probe import labels, schemas, tables, weights
 from probe.checkpoint import Checkpoint, load, save_checkpoint
 from probe.config import Library
 from probe.errors import ProbeError
@@ -132,7 +132,7 @@ class TestSavedAndLoaded:
 
     def test_the_held_out_rows_are_a_table_that_says_whose_they_are(self, saved):
         path = saved / cards.HELD_OUT
-        assert tables.read(path, tables.HELD_OUT).num_rows == 2
+        assert tables.read(path, schemas.HELD_OUT).num_rows == 2
         origin = tables.provenance(path)
         assert (origin["checkpoint"], origin["fingerprint"]) == ("untrained", "7e4575c45376bb61")
 
@@ -446,7 +446,7 @@ class TestTheShippedOne:
             - shipped.shift.of(calibration.geometries[i].numbers, calibration.geometries[i].charge)
             for i in sides[0]
         ]
-        median = np.median(np.abs(errors)) * tables.KCAL_PER_EV
+        median = np.median(np.abs(errors)) * schemas.KCAL_PER_EV
         assert shipped.boundary_kcal == pytest.approx(median, abs=2e-4)
 
     def test_it_says_how_good_it_is_on_molecules_it_has_not_seen(self, shipped):

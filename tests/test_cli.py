@@ -15,9 +15,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from probe import __version__, cli, dft, plan, sdf, tables, training, weights
+from probe import __version__, cli, dft, plan, schemas, sdf, tables, training, weights
 from probe import card as cards
-from probe.tables import CONFORMERS
+from probe.schemas import CONFORMERS
 
 COMMANDS = {
     "screen": "all steps, by Snakemake",
@@ -291,7 +291,7 @@ class TestMissingThings:
             }
             for energy in (-2080.0, None)
         ]
-        pq.write_table(pa.Table.from_pylist(rows, schema=tables.LABELS), labels)
+        pq.write_table(pa.Table.from_pylist(rows, schema=schemas.LABELS), labels)
         wanted = ("--labels", labels, "--cache", tmp_path / "cache", "--out", tmp_path / "out")
         for command in (
             ("evaluate", "--checkpoint", "aimnet2-b973c"),
@@ -307,7 +307,7 @@ def test_a_checkpoint_is_not_asked_about_another_backbone(probe, fails, embed, t
     made = tables.provenance(embedded)
     assert made["fingerprint"] == aimnet.fingerprint
     other = made | {"backbone": "aimnet2-b973c-1", "fingerprint": "34c80defe58443c7"}
-    tables.write(embedded, tables.read(embedded, tables.EMBEDDED), tables.EMBEDDED, other)
+    tables.write(embedded, tables.read(embedded, schemas.EMBEDDED), schemas.EMBEDDED, other)
     line = fails(
         *("score", tmp_path / "conformers.parquet", embedded, "--checkpoint", "aimnet2-b973c"),
         *("--cache", tmp_path / "cache", "--out", tmp_path / "scores.parquet"),
@@ -412,7 +412,7 @@ class TestTrain:
             if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
         ]
         labels = tmp_path / "labels.parquet"
-        tables.write(labels, rows[:30], tables.LABELS, {})
+        tables.write(labels, rows[:30], schemas.LABELS, {})
 
         def run(*options):
             out = tmp_path / "trained"

@@ -6,7 +6,7 @@ The output is written by hand after the lines that cclib and others read; none o
 import pytest
 from recomputable import NITROGEN, WATER, Library
 
-from probe import card, collect, decks, dft, energies, recompute, tables
+from probe import card, collect, decks, dft, energies, recompute, schemas, tables
 from probe.errors import ProbeError
 from probe.methods import B97_3C
 
@@ -110,7 +110,7 @@ def water(manifest):
     """The name of water's deck, without its suffix."""
     return next(
         row["conformer_id"]
-        for row in tables.read(manifest, tables.MANIFEST).to_pylist()
+        for row in tables.read(manifest, schemas.MANIFEST).to_pylist()
         if row["numbers"] == WATER[0]
     )
 
@@ -124,7 +124,7 @@ def collected(sent, manifest, water, tmp_path):
         outputs.mkdir(exist_ok=True)
         (outputs / f"{water}.out").write_text(text)
         collect.collect(sent, [outputs], manifest)
-        (row,) = tables.read(sent / energies.COLLECTED, tables.COMPUTED).to_pylist()
+        (row,) = tables.read(sent / energies.COLLECTED, schemas.COMPUTED).to_pylist()
         assert row["conformer_id"] == water
         return row
 
@@ -202,7 +202,7 @@ def test_foreign_outputs_are_left_out_with_a_line(sent, manifest, tmp_path, capf
 def test_the_final_energies_take_them(sent, collected, water):
     collected(OUTPUT)
     counts = energies.finish(sent, card.read("aimnet2-b973c"))
-    rows = tables.read(sent / "energies.parquet", tables.ENERGIES).to_pylist()
+    rows = tables.read(sent / "energies.parquet", schemas.ENERGIES).to_pylist()
     (row,) = (row for row in rows if row["conformer_id"] == water)
     assert (row["source"], row["method"]) == ("dft", "B97-3c (ORCA)")
     assert (counts["n_dft"], counts["n_left"]) == (1, 1)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from scipy.special import expit
 from test_parts import made_up
 
-from probe import cli, compare, splits, tables
+from probe import cli, compare, schemas, splits
 from probe.calibration import Labelled
 from probe.errors import ProbeError
 from probe.parts import LabelledSet
@@ -116,7 +116,7 @@ class TestRun:
     def test_a_row_for_each_tested_conformer_tolerance_and_seed(self, labels, tmp_path):
         compare.compare(labels, settings(Counted()), "", tmp_path)
         found = predictions(tmp_path)
-        assert found.schema == pl.DataFrame(tables.COMPARED.empty_table()).schema
+        assert found.schema == pl.DataFrame(schemas.COMPARED.empty_table()).schema
         assert len(found) == 2 * 2 * 12
         assert found.n_unique(["seed", "tolerance_kcal", "conformer_id"]) == len(found)
         for (seed,), rows in found.partition_by("seed", as_dict=True).items():
@@ -241,7 +241,7 @@ class TestCommand:
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
             *("compare.json", "compare.md", "figures", "parts", "predictions.parquet")
         ]
-        assert pq.read_schema(tmp_path / "out/predictions.parquet").names == tables.COMPARED.names
+        assert pq.read_schema(tmp_path / "out/predictions.parquet").names == schemas.COMPARED.names
 
     def test_an_unknown_peer_is_one_line(self, tmp_path):
         done = self.invoke(tmp_path, "--peers", "majorty")

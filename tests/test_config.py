@@ -105,7 +105,8 @@ class TestCheck:
             ({"ingest": {"sed": 1}}, "config key ingest.sed is unknown; did you mean ingest.seed?"),
             (
                 {"seed": 1},
-                "config key seed is unknown; did you mean ingest.seed or audit.seed or report.seed?",
+                "config key seed is unknown; "
+                "did you mean ingest.seed or audit.seed or report.seed?",
             ),
             ({"tirage": {}}, "config key tirage is unknown; did you mean triage?"),
             (

@@ -7,7 +7,7 @@ import yaml
 from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdDistGeom
 
-from probe import tables
+from probe import schemas
 from probe.conformers import Options, conformer, conformer_id, rounded
 from probe.library import Atoms, Record, Reject
 
@@ -51,7 +51,7 @@ def from_space(smiles, **tags):
 def row(record, **options):
     found = conformer(record, Options(**options))
     assert isinstance(found, dict), found
-    assert list(found) == tables.CONFORMERS.names
+    assert list(found) == schemas.CONFORMERS.names
     return found
 
 

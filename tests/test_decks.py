@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from recomputable import NITROGEN, OXYGEN, WATER, Library
 
-from probe import decks, recompute, tables
+from probe import decks, recompute, schemas, tables
 from probe.errors import ProbeError
 from probe.methods import B97_3C, WB97M_D3
 
@@ -39,7 +39,7 @@ def exported(folder, program, name="decks.tar.gz", **options):
     n, archives = decks.export(folder, program, out, **options)
     texts = {name: text for path in archives for name, text in contents(path).items()}
     stem = name.removesuffix(".zip").removesuffix(".tar.gz")
-    manifest = tables.read(out.with_name(f"{stem}.manifest.parquet"), tables.MANIFEST).to_pylist()
+    manifest = tables.read(out.with_name(f"{stem}.manifest.parquet"), schemas.MANIFEST).to_pylist()
     assert n == len(texts)
     return {(e["charge"], e["multiplicity"]): texts.get(e["deck"]) for e in manifest}, manifest
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe import embed, progress, tables
+from probe import embed, progress, schemas, tables
 from probe.backbones import Geometry
 from probe.cache import Cache
 from probe.embed import ensure
@@ -84,7 +84,7 @@ def write_shard(path, geometries):
         }
         for name, geometry in geometries.items()
     ]
-    tables.write(path, rows, tables.CONFORMERS, {})
+    tables.write(path, rows, schemas.CONFORMERS, {})
     return path
 
 
@@ -285,7 +285,7 @@ class TestShard:
         shard = write_shard(tmp_path / "0.parquet", geometries)
         out = tmp_path / "embedded/0.parquet"
         result = embed.embed_shard(shard, backbone, tmp_path / "cache", out, 60)
-        listing = tables.read(out, tables.EMBEDDED)
+        listing = tables.read(out, schemas.EMBEDDED)
         assert listing["conformer_id"].to_pylist() == list(geometries)
         assert all(
             (tmp_path / "cache" / backbone.fingerprint / part).is_file()
@@ -314,7 +314,7 @@ class TestShard:
         shard = write_shard(tmp_path / "0.parquet", {})
         result = embed.embed_shard(shard, backbone, tmp_path, tmp_path / "out.parquet", 60)
         assert result == embed.Embedding(0, 0, 0, 0)
-        assert len(tables.read(tmp_path / "out.parquet", tables.EMBEDDED)) == 0
+        assert len(tables.read(tmp_path / "out.parquet", schemas.EMBEDDED)) == 0
 
     def test_a_file_that_is_no_shard_is_said_so_and_nothing_is_written(self, backbone, tmp_path):
         (tmp_path / "0.parquet").write_text("smiles\nC\n")

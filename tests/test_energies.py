@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, URANIUM, WATER, Library, done
 
-from probe import card, energies, recompute, tables
+from probe import card, energies, recompute, schemas, tables
 from probe.errors import ProbeError
 from probe.methods import B97_3C
 
@@ -26,11 +26,11 @@ def finish(library, tmp_path):
     def run(*results, collected=(), **settings):
         folder = library.write(tmp_path / "lib")
         recompute.shards(folder, B97_3C, recompute.Settings(**settings))
-        tables.write(recompute.shard_path(folder, 0), results, tables.COMPUTED, {})
+        tables.write(recompute.shard_path(folder, 0), results, schemas.COMPUTED, {})
         if collected:
-            tables.write(folder / energies.COLLECTED, collected, tables.COMPUTED, {})
+            tables.write(folder / energies.COLLECTED, collected, schemas.COMPUTED, {})
         counts = energies.finish(folder, CARD)
-        rows = tables.read(folder / "energies.parquet", tables.ENERGIES).to_pylist()
+        rows = tables.read(folder / "energies.parquet", schemas.ENERGIES).to_pylist()
         assert tables.read_json(folder / "recomputed.json") == counts
         return {row["conformer_id"]: row for row in rows}, counts
 
@@ -62,7 +62,7 @@ class TestSources:
         row = found[imidogen]
         assert (row["source"], row["energy_ev"], row["p_unreliable"]) == ("mlip", -1500.0, 0.9)
         assert row["reason"] == "said so"
-        assert tables.read(tmp_path / "lib/dft_failed.parquet", tables.FAILED).to_pylist() == [
+        assert tables.read(tmp_path / "lib/dft_failed.parquet", schemas.FAILED).to_pylist() == [
             {
                 "conformer_id": imidogen,
                 "molecule_id": "[NH]",
@@ -123,7 +123,7 @@ class TestRelativeEnergies:
         rows = [found[name] for name in two]
         assert [row["source"] for row in rows] == ["mlip", "dft"]
         assert {row["relative_scale"] for row in rows} == {"mlip"}
-        assert [row["relative_kcal"] for row in rows] == [0.0, pytest.approx(tables.KCAL_PER_EV)]
+        assert [row["relative_kcal"] for row in rows] == [0.0, pytest.approx(schemas.KCAL_PER_EV)]
 
     def test_by_dft_where_it_has_all(self, library, finish):
         ids = [library.add("N#N", molecule, p=0.9) for molecule in (NITROGEN, NITROGEN_LONG)]
@@ -131,7 +131,7 @@ class TestRelativeEnergies:
         rows = [found[name] for name in ids]
         assert {row["relative_scale"] for row in rows} == {"dft"}
         assert [row["relative_kcal"] for row in rows] == [
-            pytest.approx(0.5 * tables.KCAL_PER_EV),
+            pytest.approx(0.5 * schemas.KCAL_PER_EV),
             0.0,
         ]
 
@@ -160,9 +160,10 @@ def test_a_conformer_in_both_lists_stops_it(library, tmp_path):
     folder = library.write(tmp_path / "lib")
     recompute.shards(folder, B97_3C, recompute.Settings())
     both = pl.concat(
-        tables.frame(folder / f"{name}.parquet", tables.TRIAGED) for name in ("accept", "recompute")
+        tables.frame(folder / f"{name}.parquet", schemas.TRIAGED)
+        for name in ("accept", "recompute")
     )
-    tables.write(folder / "accept.parquet", both.to_arrow(), tables.TRIAGED, {})
+    tables.write(folder / "accept.parquet", both.to_arrow(), schemas.TRIAGED, {})
     with pytest.raises(ProbeError, match="3 conformers are listed"):
         energies.finish(folder, CARD)
     assert not (folder / "energies.parquet").exists()

@@ -5,7 +5,7 @@ import math
 import polars as pl
 import pytest
 
-from probe import ensembles, tables
+from probe import ensembles, schemas
 from probe.errors import ProbeError
 
 KT = 8.617333262e-5 * 298.15
@@ -36,8 +36,8 @@ def judged(*rows):
 
 def test_the_table_is_the_one_that_is_written():
     found = ensembles.molecules(pl.DataFrame([row("a", -1.0, 0.1)], schema_overrides=TYPES))
-    assert found.columns == tables.MOLECULES.names
-    assert found.to_arrow().cast(tables.MOLECULES).num_rows == 1
+    assert found.columns == schemas.MOLECULES.names
+    assert found.to_arrow().cast(schemas.MOLECULES).num_rows == 1
 
 
 def test_a_molecule_has_its_lowest_best_worst_and_mean():

@@ -3,7 +3,7 @@
 import pytest
 from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library, done
 
-from probe import energies, gained, labels, recompute, tables
+from probe import energies, gained, labels, recompute, schemas, tables
 from probe.methods import B97_3C
 
 RESERVED, FREE = "C#N", "N#N"
@@ -24,9 +24,9 @@ def folder(tmp_path):
     water = library.add("O", WATER)
     folder = library.write(tmp_path / "lib")
     recompute.shards(folder, B97_3C, recompute.Settings())
-    tables.write(recompute.shard_path(folder, 0), rows, tables.COMPUTED, {})
+    tables.write(recompute.shard_path(folder, 0), rows, schemas.COMPUTED, {})
     collected = [done(water, -2079.0, engine="ORCA")]
-    tables.write(folder / energies.COLLECTED, collected, tables.COMPUTED, {})
+    tables.write(folder / energies.COLLECTED, collected, schemas.COMPUTED, {})
     return folder
 
 
@@ -50,5 +50,5 @@ def test_a_reserved_molecule_written_otherwise_is_reserved(tmp_path):
     other = library.add("N#C", HYDROGEN)
     folder = library.write(tmp_path / "lib")
     recompute.shards(folder, B97_3C, recompute.Settings())
-    tables.write(recompute.shard_path(folder, 0), [done(other, -32.0)], tables.COMPUTED, {})
+    tables.write(recompute.shard_path(folder, 0), [done(other, -32.0)], schemas.COMPUTED, {})
     assert gained.labels(folder, tmp_path / "labels.parquet")["reserved"] == 1

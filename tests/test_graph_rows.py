@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe import graph_rows, ingest, plan, tables
+from probe import graph_rows, ingest, plan, schemas, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -47,8 +47,8 @@ def test_the_molecules_of_the_release_are_read(tmp_path):
     for index in range(len(made.shards)):
         outs = tmp_path / "c.parquet", tmp_path / "r.parquet"
         ingest.ingest_shard(made, index, *outs, Options(pickles="trust"))
-        assert tables.read(outs[1], tables.REJECTED).num_rows == 0
-        found += tables.read(outs[0], tables.CONFORMERS).to_pylist()
+        assert tables.read(outs[1], schemas.REJECTED).num_rows == 0
+        found += tables.read(outs[0], schemas.CONFORMERS).to_pylist()
     said = [(row["molecule_id"], row["smiles"], row["charge"], row["n_atoms"]) for row in found]
     assert said == [
         ("CHEMBL17564", "CO", 0, 6),
@@ -100,7 +100,7 @@ def test_atoms_that_are_not_those_of_the_smiles_are_rejects(tmp_path, monkeypatc
     made = planned(RELEASE, tmp_path)
     outs = tmp_path / "c.parquet", tmp_path / "r.parquet"
     assert ingest.ingest_shard(made, 0, *outs, Options(pickles="trust")) == (0, 2)
-    reasons = tables.read(outs[1], tables.REJECTED)["reason"].to_pylist()
+    reasons = tables.read(outs[1], schemas.REJECTED)["reason"].to_pylist()
     assert all(reason.startswith("its SMILES is not of its atoms") for reason in reasons)
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from aimnet.data import SizeGroupedDataset
 
-from probe import exports, hdf5_rows, ingest, plan, tables
+from probe import exports, hdf5_rows, ingest, plan, schemas, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -39,8 +39,8 @@ def ingested(path, folder, shard_size=10, **options):
     for index, shard in enumerate(made.shards):
         outs = folder / "c.parquet", folder / "r.parquet"
         assert sum(ingest.ingest_shard(made, index, *outs, Options(**options))) == shard.count
-        kept += tables.read(outs[0], tables.CONFORMERS).to_pylist()
-        rejected += tables.read(outs[1], tables.REJECTED).to_pylist()
+        kept += tables.read(outs[0], schemas.CONFORMERS).to_pylist()
+        rejected += tables.read(outs[1], schemas.REJECTED).to_pylist()
     return kept, rejected
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probe import ingest, plan, progress, tables
+from probe import ingest, plan, progress, schemas, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -94,13 +94,13 @@ def ingested(path, folder, shard_size=100, options=Options(), jobs=1):  # noqa: 
         assert counts == (record["n_ingested"], record["n_rejected"])
         assert sum(counts) == record["n_records"] == made.shards[shard].count
         parts.append(outputs)
-    conformers = pa.concat_tables([tables.read(path, tables.CONFORMERS) for path, _ in parts])
-    rejected = pa.concat_tables([tables.read(path, tables.REJECTED) for _, path in parts])
+    conformers = pa.concat_tables([tables.read(path, schemas.CONFORMERS) for path, _ in parts])
+    rejected = pa.concat_tables([tables.read(path, schemas.REJECTED) for _, path in parts])
     return conformers.to_pylist(), rejected.to_pylist()
 
 
 def merged(rows):
-    frame = pl.DataFrame(pa.Table.from_pylist(rows, schema=tables.CONFORMERS))
+    frame = pl.DataFrame(pa.Table.from_pylist(rows, schema=schemas.CONFORMERS))
     return ingest.merge_duplicates(frame).to_dicts()
 
 
@@ -189,7 +189,7 @@ def test_what_was_ingested_is_a_library_of_the_same_conformers(tmp_path):
     first, _ = ingested(path, tmp_path / "out")
     again, rejected = ingested(tmp_path / "out" / "c0.parquet", tmp_path / "again")
     assert rejected == []
-    same = [name for name in tables.CONFORMERS.names if name != "source"]
+    same = [name for name in schemas.CONFORMERS.names if name != "source"]
     assert [[row[name] for name in same] for row in again] == [
         [row[name] for name in same] for row in first
     ]
@@ -200,7 +200,7 @@ def test_labelled_conformers_are_a_library(tmp_path):
     path = tmp_path / "labels.parquet"
     label = {"smiles": "[H][H]", "source": "here", "geometry": "relaxed", "numbers": [1, 1]}
     numbers = {"positions": [0.0, 0.0, 0.0, 0.0, 0.0, 0.74], "charge": 0, "energy_ev": -31.8}
-    pq.write_table(pa.Table.from_pylist([{**label, **numbers}], schema=tables.LABELS), path)
+    pq.write_table(pa.Table.from_pylist([{**label, **numbers}], schema=schemas.LABELS), path)
     (row,), _ = ingested(path, tmp_path / "out")
     assert (row["smiles"], row["charge"], row["multiplicity"]) == ("[H][H]", 0, 1)
     assert row["molecule_id"] == "labels-1"

@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from probe import dft, label, labels, tables
+from probe import dft, label, labels, schemas, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -89,7 +89,7 @@ def run(path, out, jobs=1, options=Options(), **settings):  # noqa: B008
 
 
 def rows(out):
-    return tables.read(out, tables.REFERENCES).to_pylist()
+    return tables.read(out, schemas.REFERENCES).to_pylist()
 
 
 def column(out, name):
@@ -153,7 +153,7 @@ class TestWhatIsLabelled:
             row | {"source": "drug", "geometry": "md", "positions": [0, 0, 0, 0, 0, 1.2]},
             row | {"source": None, "geometry": None, "positions": [0, 0, 0, 0, 0, 1.3]},
         ]
-        tables.write(path, given, tables.LABELS, {})
+        tables.write(path, given, schemas.LABELS, {})
         run(path, out)
         assert column(out, "source") == ["drug", "lib.parquet:2"]
         assert column(out, "geometry") == ["md", "as given"]

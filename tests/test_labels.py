@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from probe import labels, tables
+from probe import labels, schemas, tables
 from probe.conformers import conformer_id
 from probe.errors import ProbeError
 from probe.weights import RESOURCES
@@ -141,8 +141,8 @@ class TestConverged:
 
         def writer(*rows):
             path = tmp_path / "references.parquet"
-            full = [dict.fromkeys(tables.REFERENCES.names) | row for row in rows]
-            tables.write(path, full, tables.REFERENCES, {})
+            full = [dict.fromkeys(schemas.REFERENCES.names) | row for row in rows]
+            tables.write(path, full, schemas.REFERENCES, {})
             return path
 
         return writer

@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from test_triage import CARD, conformer, score
 
-from probe import ensembles, streams, tables
+from probe import ensembles, schemas, streams, tables
 from probe.cost import core_hours
 from probe.ingest import merge_duplicates
 from probe.policy import Policy
@@ -55,31 +55,31 @@ def on_disk(folder, shards, answers):
     tables.write_json(folder / "plan.json", {**plan, "shards": parts, "sources": [], "ignored": []})
     for index, (shard, answer) in enumerate(zip(shards, answers, strict=True)):
         name, counts = f"{index:05d}.parquet", {"n_ingested": len(shard)}
-        tables.write(folder / "conformers" / name, shard, tables.CONFORMERS, counts)
-        tables.write(folder / "rejects" / name, [], tables.REJECTED, {})
-        tables.write(folder / "scores" / name, answer, tables.SCORES, {"device": "cpu"})
+        tables.write(folder / "conformers" / name, shard, schemas.CONFORMERS, counts)
+        tables.write(folder / "rejects" / name, [], schemas.REJECTED, {})
+        tables.write(folder / "scores" / name, answer, schemas.SCORES, {"device": "cpu"})
 
 
 def whole(folder, policy):
     """The lists by the plain rules, the library held whole."""
     conformers, scores = (
         pl.concat([tables.frame(p, schema) for p in sorted((folder / stage).glob("*"))])
-        for stage, schema in (("conformers", tables.CONFORMERS), ("scores", tables.SCORES))
+        for stage, schema in (("conformers", schemas.CONFORMERS), ("scores", schemas.SCORES))
     )
     answers = scores.unique("conformer_id", keep="first", maintain_order=True).drop("verdict")
     scored = merge_duplicates(conformers).join(answers, on="conformer_id", maintain_order="left")
     decided = decide(scored, CARD, policy)
     lists = {
-        verdict: decided.filter(verdict=verdict).select(tables.TRIAGED.names)
+        verdict: decided.filter(verdict=verdict).select(schemas.TRIAGED.names)
         for verdict in ("accept", "recompute")
     }
     return lists | {"molecules": ensembles.molecules(decided)}
 
 
 SCHEMAS = {
-    "accept": tables.TRIAGED,
-    "recompute": tables.TRIAGED,
-    "molecules": tables.MOLECULES,
+    "accept": schemas.TRIAGED,
+    "recompute": schemas.TRIAGED,
+    "molecules": schemas.MOLECULES,
 }
 
 

@@ -17,7 +17,7 @@ from ase import Atoms
 from click.testing import CliRunner
 from conftest import CALIBRATION
 
-from probe import checkpoint, cli, tables, weights
+from probe import checkpoint, cli, schemas, tables, weights
 from probe.backbones import Geometry
 from probe.backbones import mace as adapter
 from probe.errors import ProbeError
@@ -514,7 +514,7 @@ class TestScreening:
         assert [parameters(member) for member in probe.members] == [566_434]
 
     def test_what_the_backbone_cannot_take_goes_to_recompute_with_that_reason(self, screened):
-        sent = tables.frame(screened / "lib/recompute.parquet", tables.TRIAGED)
+        sent = tables.frame(screened / "lib/recompute.parquet", schemas.TRIAGED)
         reasons = {
             row["molecule_id"]: row["reason"]
             for row in sent.iter_rows(named=True)
@@ -527,7 +527,7 @@ class TestScreening:
         }
 
     def test_what_it_takes_is_judged(self, screened):
-        scores = tables.frame(screened / "lib/scores/00000.parquet", tables.SCORES)
+        scores = tables.frame(screened / "lib/scores/00000.parquet", schemas.SCORES)
         judged = scores.filter(scores["refusal"].is_null())
         assert judged.height == 2
         assert judged["p_unreliable"].is_between(0, 1).all()

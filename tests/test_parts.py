@@ -10,7 +10,7 @@ from probe.calibration import Labelled
 from probe.errors import ProbeError
 from probe.labels import Labels
 from probe.network import Sample
-from probe.tables import KCAL_PER_EV
+from probe.schemas import KCAL_PER_EV
 
 CARBON, IODINE = 0.5, 2.0
 """Shifts of the made-up reference in eV an atom."""

@@ -14,7 +14,7 @@ from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from probe import Probe, ingest, plan, tables
+from probe import Probe, ingest, plan, schemas, tables
 from probe.conformers import Options
 from probe.embed import embed_shard
 from probe.errors import ProbeError
@@ -58,7 +58,7 @@ class TestNumbers:
         embed_shard(shard.conformers, aimnet, tmp_path / "cache", shard.embedded, None)
         out = tmp_path / "s.parquet"
         score_shard(shard, probe.checkpoint, tmp_path / "cache", out, device="cpu")
-        screened = tables.frame(out, tables.SCORES)
+        screened = tables.frame(out, schemas.SCORES)
         joined = frame.select("conformer_id").join(
             screened, on="conformer_id", maintain_order="left"
         )
@@ -72,7 +72,7 @@ class TestNumbers:
         same(fresh.score(SMILES, batch_atoms=1), frame, within=1e-4)
 
     def test_a_row_an_input_in_order_repeated_ones_too(self, frame):
-        assert frame.schema == pl.DataFrame(tables.ANSWERED.empty_table()).schema
+        assert frame.schema == pl.DataFrame(schemas.ANSWERED.empty_table()).schema
         assert frame["source"].to_list() == [f"input:{n}" for n in range(1, 7)]
         assert frame["conformer_id"][0] == frame["conformer_id"][5]
         assert frame["charge"].to_list() == [0, 0, 0, 1, 0, 0]

@@ -16,7 +16,7 @@ import torch
 import yaml
 from rdkit import Chem
 
-from probe import labels, tables
+from probe import labels, schemas, tables
 from probe.backbones import Geometry, mace
 from probe.errors import ProbeError
 
@@ -227,7 +227,7 @@ def sets(build, records, tmp_path_factory):
     rows, _ = build.sets(wheel(build, records))
     rows["held_out"] += rows["train"]
     for name, some in rows.items():
-        tables.write(folder / f"{name}.parquet", some, tables.LABELS, {})
+        tables.write(folder / f"{name}.parquet", some, schemas.LABELS, {})
     return folder
 
 

@@ -26,7 +26,7 @@ from recomputable import (
     positions,
 )
 
-from probe import dft, engines, labels, recompute, tables, workers
+from probe import dft, engines, labels, recompute, schemas, tables, workers
 from probe.errors import ProbeError
 from probe.journal import Journal
 from probe.methods import B97_3C, WB97M_D3
@@ -76,7 +76,7 @@ def run(folder, store, shard=0, **options):
 
 
 def rows(folder, shard=0):
-    table = tables.read(recompute.shard_path(folder, shard), tables.COMPUTED).to_pylist()
+    table = tables.read(recompute.shard_path(folder, shard), schemas.COMPUTED).to_pylist()
     return {row["conformer_id"]: row for row in table}
 
 
@@ -126,8 +126,8 @@ class TestShards:
 
     def test_a_list_of_other_conformers_is_refused(self, folder):
         path = folder / "conformers/00000.parquet"
-        table = tables.read(path, tables.CONFORMERS)
-        tables.write(path, table.slice(1), tables.CONFORMERS, {})
+        table = tables.read(path, schemas.CONFORMERS)
+        tables.write(path, table.slice(1), schemas.CONFORMERS, {})
         with pytest.raises(ProbeError, match=r"1 listed conformers are not in its shards"):
             recompute.shards(folder, B97_3C, recompute.Settings())
 
@@ -221,11 +221,11 @@ class TestTheStore:
         self, folder, tmp_path, counted
     ):
         """Its journal is all that it left."""
-        first = tables.frame(folder / recompute.PLAN, tables.TO_COMPUTE)["conformer_id"][0]
+        first = tables.frame(folder / recompute.PLAN, schemas.TO_COMPUTE)["conformer_id"][0]
         done = {"conformer_id": first, "method": "B97-3c", "engine": "PySCF"}
         done |= engines.failed("said by the journal")
         store = tmp_path / "store/pyscf-B97-3c/lib-00007.parquet"
-        with Journal(store, tables.COMPUTED, engines.origin("pyscf", B97_3C)) as journal:
+        with Journal(store, schemas.COMPUTED, engines.origin("pyscf", B97_3C)) as journal:
             journal.append(done)
         assert not store.exists()
         assert run(folder, tmp_path / "store") == recompute.Outcome(1, 1, 0)

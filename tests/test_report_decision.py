@@ -8,7 +8,7 @@ import pytest
 from report_library import library, refused
 from scipy.stats import binomtest
 
-from probe import card, tables
+from probe import card, schemas, tables
 from probe.policy import Policy
 from probe.report import decision, figures, screening
 from probe.report.decision import Judged
@@ -44,7 +44,7 @@ def held_out(folder, p, error_kcal, smiles=None):
         }
         for i, (value, error) in enumerate(zip(p, error_kcal, strict=True))
     ]
-    tables.write(folder / card.HELD_OUT, rows, tables.HELD_OUT, {})
+    tables.write(folder / card.HELD_OUT, rows, schemas.HELD_OUT, {})
 
 
 def rows_of(found, held=None):
@@ -71,7 +71,7 @@ def test_every_conformer_is_somewhere_and_every_core_hour_spent_or_saved(tmp_pat
     library_ = loaded(library(), tmp_path)
     rows = rows_of(decision.counted(library_))
     hours = pl.concat(
-        tables.frame(library_.inputs.triage / f"{name}.parquet", tables.TRIAGED)
+        tables.frame(library_.inputs.triage / f"{name}.parquet", schemas.TRIAGED)
         for name in ("accept", "recompute")
     )["dft_core_hours"]
     for row in rows:
@@ -84,7 +84,7 @@ def test_every_conformer_is_somewhere_and_every_core_hour_spent_or_saved(tmp_pat
 def test_at_the_runs_cutoff_the_row_is_the_accept_list(tmp_path):
     found = loaded(library(), tmp_path)
     row = rows_of(decision.counted(found))[60]
-    accepted = tables.frame(found.inputs.triage / "accept.parquet", tables.TRIAGED)
+    accepted = tables.frame(found.inputs.triage / "accept.parquet", schemas.TRIAGED)
     assert row["accept"] == accepted.height
     assert row["core_hours_saved"] == pytest.approx(accepted["dft_core_hours"].sum())
     assert row["outside"] == (accepted["flags"] != "").sum()

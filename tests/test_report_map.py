@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from report_library import library, refused
 
-from probe import tables
+from probe import schemas, tables
 from probe.report import composition, embedding_map, figures, map_figures, screening
 
 
@@ -118,7 +118,7 @@ def test_every_listed_conformer_is_written_with_its_place(tmp_path):
     loaded = screening.load(library().write(tmp_path))
     places = embedding_map.locate(loaded)
     embedding_map.save(places, loaded)
-    found = tables.frame(loaded.inputs.triage / "map.parquet", tables.MAP)
+    found = tables.frame(loaded.inputs.triage / "map.parquet", schemas.MAP)
     assert found["conformer_id"].to_list() == loaded.listed["conformer_id"].to_pylist()
     np.testing.assert_array_equal(found.select("x", "y").fill_null(np.nan).to_numpy(), places)
     assert found["x"].null_count() == 1  # the refused one
@@ -127,5 +127,5 @@ def test_every_listed_conformer_is_written_with_its_place(tmp_path):
 def test_without_a_map_every_place_is_null(tmp_path):
     loaded = screening.load(library(["C", "CC"]).write(tmp_path))
     embedding_map.save(None, loaded)
-    found = tables.frame(loaded.inputs.triage / "map.parquet", tables.MAP)
+    found = tables.frame(loaded.inputs.triage / "map.parquet", schemas.MAP)
     assert found["x"].to_list() == found["y"].to_list() == [None, None]

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from probe import card, tables
+from probe import card, schemas, tables
 from probe.exceedance import exceedance
 from probe.report import model_card
 
@@ -17,7 +17,7 @@ NAME = "aimnet2-b973c"
 
 @pytest.fixture(scope="module")
 def held_out():
-    return tables.frame(card.resolve(NAME) / card.HELD_OUT, tables.HELD_OUT)
+    return tables.frame(card.resolve(NAME) / card.HELD_OUT, schemas.HELD_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_of_two_classes_there_is_the_boundary_alone(tmp_path, held_out):
     shutil.copytree(card.resolve(NAME), folder)
     nothing = pl.lit(None, pl.List(pl.Float32))
     classes = held_out.with_columns(location_kcal=nothing, scale_kcal=nothing)
-    tables.write(folder / card.HELD_OUT, classes.to_arrow(), tables.HELD_OUT, {})
+    tables.write(folder / card.HELD_OUT, classes.to_arrow(), schemas.HELD_OUT, {})
     tables.write_json(folder / card.CARD, {**card.read(NAME), "head": "classes", "promises": []})
     page = model_card.write(str(folder)).read_text()
     assert "1.0 kcal/mol" not in page

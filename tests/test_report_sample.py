@@ -8,7 +8,7 @@ from report_library import library, with_cache
 
 from probe.report import composition, details, sample, screening
 from probe.report.material import Material
-from probe.tables import CONFORMERS
+from probe.schemas import CONFORMERS
 
 
 @pytest.fixture(scope="module")

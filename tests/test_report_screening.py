@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from report_library import HOSTILE, library
 
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 from probe.policy import Policy
 from probe.report import screening
@@ -34,7 +34,7 @@ def test_shards_are_matched_by_id_and_not_by_order(tmp_path):
     loaded = screening.load(made.write(tmp_path, n_shards=3))
     p = np.full(len(SMALL), np.nan)
     columns = ["p_unreliable"]
-    for rows, table in loaded.shards(loaded.inputs.scores, tables.SCORES, columns):
+    for rows, table in loaded.shards(loaded.inputs.scores, schemas.SCORES, columns):
         p[rows] = table["p_unreliable"].to_numpy()
     np.testing.assert_array_equal(p, loaded.p)
 
@@ -47,7 +47,7 @@ def test_a_conformer_of_two_shards_is_met_once(tmp_path):
     assert loaded.summary["n_duplicates"] == 1
     met = [
         row
-        for rows, _ in loaded.shards(loaded.inputs.conformers, tables.CONFORMERS, ["n_atoms"])
+        for rows, _ in loaded.shards(loaded.inputs.conformers, schemas.CONFORMERS, ["n_atoms"])
         for row in rows
     ]
     assert sorted(met) == list(range(len(SMALL)))
@@ -58,13 +58,13 @@ def test_a_shard_of_another_library_is_refused(tmp_path):
     other = library(["CCCC", "CCCCC"]).write(tmp_path / "two")
     loaded = screening.load(inputs)
     with pytest.raises(ProbeError, match="in neither list"):
-        list(loaded.shards(other.scores, tables.SCORES, ["energy_ev"]))
+        list(loaded.shards(other.scores, schemas.SCORES, ["energy_ev"]))
 
 
 def test_a_missing_shard_is_noticed(tmp_path):
     loaded = screening.load(library(SMALL).write(tmp_path))
     with pytest.raises(ProbeError, match="in none of the 1 shards"):
-        list(loaded.shards(loaded.inputs.scores[:1], tables.SCORES, ["energy_ev"]))
+        list(loaded.shards(loaded.inputs.scores[:1], schemas.SCORES, ["energy_ev"]))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from rdkit import Chem, rdBase
 from rdkit.Chem import Descriptors
 
-from probe import labels, tables
+from probe import labels, schemas, tables
 
 RESOURCES = Path(__file__).parents[1] / "resources"
 CALIBRATION = RESOURCES / "calibration/b973c.parquet"
@@ -28,7 +28,7 @@ def is_reserved(smiles):
 
 
 def test_the_calibration_set_has_the_columns_of_labels():
-    table = tables.read(CALIBRATION, tables.LABELS)
+    table = tables.read(CALIBRATION, schemas.LABELS)
     assert all(column.null_count == 0 for column in table.columns)
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import expit, logit
 from scipy.stats import binom
 
-from probe import card, risk, tables
+from probe import card, risk, schemas, tables
 from probe.exceedance import exceedance
 from probe.risk import Promise, one_a_molecule, promise
 
@@ -22,7 +22,7 @@ def lower_tail(k, n, share):
 def shipped_held_out():
     """One conformer a molecule of what no fitting of the shipped checkpoint saw."""
     path = card.resolve("aimnet2-b973c") / card.HELD_OUT
-    return one_a_molecule(tables.frame(path, tables.HELD_OUT))
+    return one_a_molecule(tables.frame(path, schemas.HELD_OUT))
 
 
 def ladder(n):

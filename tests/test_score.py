@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe import tables
+from probe import schemas, tables
 from probe.cache import Cache, Cached
 from probe.checkpoint import Checkpoint
 from probe.errors import ProbeError
@@ -79,20 +79,20 @@ def written(folder, order, parts, made=MADE, conformers=None):
         {"conformer_id": name, "part": part, "refusal": why}
         for name, part, why in zip(order, parts, refusals, strict=True)
     ]
-    tables.write(shard.embedded, listing, tables.EMBEDDED, made)
-    empty = dict.fromkeys(tables.CONFORMERS.names)
+    tables.write(shard.embedded, listing, schemas.EMBEDDED, made)
+    empty = dict.fromkeys(schemas.CONFORMERS.names)
     rows = [
         empty | {"conformer_id": name, "numbers": NUMBERS.get(name, [11])}
         for name in conformers or order
     ]
-    tables.write(shard.conformers, rows, tables.CONFORMERS, {})
+    tables.write(shard.conformers, rows, schemas.CONFORMERS, {})
     return shard
 
 
 def scores(shard, checkpoint, tmp_path):
     out = tmp_path / "scores.parquet"
     score_shard(shard, checkpoint, tmp_path / "cache", out, device="cpu")
-    return tables.read(out, tables.SCORES).to_pylist()
+    return tables.read(out, schemas.SCORES).to_pylist()
 
 
 class TestAShard:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from probe import metrics, scoreboard, tables
+from probe import metrics, schemas, scoreboard
 
 FACTS = {
     **{"n_conformers": 40, "n_molecules": 40, "backbone": "made-up", "against": "noise"},
@@ -117,7 +117,7 @@ class TestStandings:
         assert json.loads(json.dumps(records, allow_nan=False)) == records
 
     def test_no_predictions_are_no_records(self):
-        assert scoreboard.standings(pl.DataFrame(tables.COMPARED.empty_table()), "noise") == []
+        assert scoreboard.standings(pl.DataFrame(schemas.COMPARED.empty_table()), "noise") == []
 
 
 class TestMarkdown:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from probe import cli, screening, tables
+from probe import cli, schemas, screening, tables
 from probe.errors import ProbeError
 from probe.screening import Call, command, configuration
 
@@ -91,5 +91,5 @@ def test_from_another_folder_it_ends_in_a_report(folder, aimnet_file):
     assert summary["cutoffs"]["accept_confidence"] == 0.7
     made = folder / "out put" / "results" / "my-a-mols-x"
     assert (made / "report.html").stat().st_size > 10_000
-    assert tables.frame(made / "accept.parquet", tables.TRIAGED).height == summary["n_accept"]
+    assert tables.frame(made / "accept.parquet", schemas.TRIAGED).height == summary["n_accept"]
     assert not (folder / "results").exists()

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from rdkit import Chem
 from report_library import HOSTILE, library
 
-from probe import plan, select, tables
+from probe import plan, schemas, select, tables
 from probe.cli import main
 from probe.errors import ProbeError
 from probe.select import Query
@@ -27,25 +27,27 @@ def results(tmp_path_factory):
     plan.current("demo", source, 31, folder / "plan.json")
     ids = listed(folder)["conformer_id"]
     places = [{"conformer_id": i, "x": float(n), "y": -float(n)} for n, i in enumerate(ids)]
-    tables.write(folder / "map.parquet", places[:-1], tables.MAP, {})
+    tables.write(folder / "map.parquet", places[:-1], schemas.MAP, {})
     return folder
 
 
 def listed(folder):
-    lists = [tables.frame(folder / f"{n}.parquet", tables.TRIAGED) for n in ("accept", "recompute")]
+    lists = [
+        tables.frame(folder / f"{n}.parquet", schemas.TRIAGED) for n in ("accept", "recompute")
+    ]
     return pl.concat(lists)
 
 
 def test_no_condition_selects_all(results):
     found = select.select(results, Query())
     assert found["conformer_id"].to_list() == listed(results)["conformer_id"].to_list()
-    assert found.columns == tables.SELECTED.names
+    assert found.columns == schemas.SELECTED.names
 
 
 @pytest.mark.parametrize("verdict", ["accept", "recompute"])
 def test_a_verdict_selects_its_list(results, verdict):
     found = select.select(results, Query(verdict=verdict))
-    assert found.height == tables.frame(results / f"{verdict}.parquet", tables.TRIAGED).height
+    assert found.height == tables.frame(results / f"{verdict}.parquet", schemas.TRIAGED).height
     assert set(found["verdict"]) == {verdict}
 
 
@@ -98,7 +100,7 @@ def test_each_format_holds_the_same_conformers(results, tmp_path, suffix):
     if suffix == ".csv":
         found = pl.read_csv(out)["conformer_id"].to_list()
     elif suffix == ".parquet":
-        found = tables.frame(out, tables.SELECTED)["conformer_id"].to_list()
+        found = tables.frame(out, schemas.SELECTED)["conformer_id"].to_list()
     else:
         found = [mol.GetProp("conformer_id") for mol in Chem.SDMolSupplier(str(out))]
     assert found == rows["conformer_id"].to_list()

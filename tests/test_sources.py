@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from probe import ingest, plan, sources, tables
+from probe import ingest, plan, schemas, sources, tables
 from probe.conformers import Options
 from probe.errors import ProbeError
 
@@ -43,7 +43,7 @@ def ingested(path, out, shard_size):
         table = out / f"{index}.parquet"
         counts = ingest.ingest_shard(made, index, table, out / "r.parquet", Options())
         assert counts == (made.shards[index].count, 0)
-        found += tables.frame(table, tables.CONFORMERS).select("molecule_id", "source").rows()
+        found += tables.frame(table, schemas.CONFORMERS).select("molecule_id", "source").rows()
     return found
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from rdkit import Chem
 from report_library import library
 
-from probe import plan, story, tables
+from probe import plan, schemas, story, tables
 from probe.cli import main
 from probe.errors import ProbeError
 
@@ -27,12 +27,12 @@ def results(tmp_path_factory):
         for index, path in enumerate(paths):
             path.rename(folder / name / f"{index:05d}.parquet")
     for index in range(2):
-        shard = tables.frame(folder / "conformers" / f"{index:05d}.parquet", tables.CONFORMERS)
+        shard = tables.frame(folder / "conformers" / f"{index:05d}.parquet", schemas.CONFORMERS)
         rows = [
             {"conformer_id": name, "part": "part-0.parquet", "refusal": None}
             for name in shard["conformer_id"]
         ]
-        tables.write(folder / "embedded" / f"{index:05d}.parquet", rows, tables.EMBEDDED, {})
+        tables.write(folder / "embedded" / f"{index:05d}.parquet", rows, schemas.EMBEDDED, {})
     source = folder / "demo.smi"
     source.write_text("\n".join(row["smiles"] for row in made.conformers))
     plan.current("demo", source, 31, folder / "plan.json")
@@ -41,7 +41,7 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def listed(results):
-    lists = [tables.frame(results / f"{n}.parquet", tables.TRIAGED) for n in story.LISTS]
+    lists = [tables.frame(results / f"{n}.parquet", schemas.TRIAGED) for n in story.LISTS]
     return pl.concat(lists)
 
 
@@ -149,14 +149,14 @@ class TestExport:
 
     def test_all_of_it_lies_beside_the_lists_by_default(self, probe, results, listed):
         probe("export", results, "--format", "parquet")
-        found = tables.frame(results / "export" / "all.parquet", tables.SELECTED)
+        found = tables.frame(results / "export" / "all.parquet", schemas.SELECTED)
         assert found.height == listed.height
 
 
 @pytest.mark.parametrize("verdict", story.LISTS)
 def test_lists_open_in_pandas_polars_and_duckdb(results, verdict):
     path = results / f"{verdict}.parquet"
-    wanted = tables.frame(path, tables.TRIAGED)
+    wanted = tables.frame(path, schemas.TRIAGED)
     assert pl.read_parquet(path).equals(wanted)
     frame = pd.read_parquet(path)
     assert frame["conformer_id"].to_list() == wanted["conformer_id"].to_list()

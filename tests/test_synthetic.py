@@ -9,7 +9,7 @@ import pytest
 from test_lists import on_disk, rows
 from test_triage import CARD
 
-from probe import tables
+from probe import schemas
 from probe.policy import Policy
 from probe.triage import triage_library
 
@@ -21,7 +21,7 @@ def test_as_many_conformers_as_asked_for_three_to_a_molecule(tmp_path, count):
     shards, answers = rows(seed=1)
     for index, answer in enumerate(answer for shard in answers for answer in shard):
         if answer["energy_ev"] is not None:
-            answer["embedding"] = np.full(tables.EMBEDDING_WIDTH, index, np.float32)
+            answer["embedding"] = np.full(schemas.EMBEDDING_WIDTH, index, np.float32)
     on_disk(tmp_path / "real", shards, answers)
     made = tmp_path / "made"
     subprocess.run([sys.executable, SCRIPT, tmp_path / "real", made, str(count)], check=True)

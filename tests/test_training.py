@@ -16,7 +16,7 @@ from probe.errors import ProbeError
 from probe.exceedance import TOLERANCES, fit_scale_factor, fit_temperature
 from probe.labels import Labels, in_share, reserved
 from probe.network import Inputs, Normalisation, Probe, Sample, parameters
-from probe.tables import KCAL_PER_EV
+from probe.schemas import KCAL_PER_EV
 from probe.training import (
     LARGEST_ERROR,
     PAPER,

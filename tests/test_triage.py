@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from rdkit import Chem
 
-from probe import tables
+from probe import schemas, tables
 from probe.conformers import conformer_id
 from probe.cost import OPEN_SHELL, RELATIVE, core_hours
 from probe.errors import ProbeError
@@ -304,7 +304,7 @@ def held_out(n, unreliable=(), **columns):
         "location_kcal": [[0.1]] * n,
         "scale_kcal": [[0.1]] * n,
     }
-    return pl.DataFrame(pa.Table.from_pydict(frame | columns, schema=tables.HELD_OUT))
+    return pl.DataFrame(pa.Table.from_pydict(frame | columns, schema=schemas.HELD_OUT))
 
 
 class TestPromise:
@@ -418,7 +418,7 @@ def conformer(shift=0.0, source="lib.smi:1", **values):
 
 def score(row, p):
     refusal = None if p is not None else "aimnet2-b973c is for closed shells"
-    empty = dict.fromkeys(tables.SCORES.names)
+    empty = dict.fromkeys(schemas.SCORES.names)
     energy = None if p is None else -2000.0
     answer = {"p_unreliable": p, "energy_ev": energy, "refusal": refusal, "latent_distance": 1.0}
     if p is not None:
@@ -454,16 +454,16 @@ class Library:
             counts = {"n_ingested": len(shard) if n_ingested is None else n_ingested}
             rows, scores = [row for row, _ in distinct], [score(row, p) for row, p in distinct]
             kept = scores if scored is None else scores[:scored]
-            tables.write(self.folder / "conformers" / name, rows, tables.CONFORMERS, counts)
-            tables.write(self.folder / "rejects" / name, rejects, tables.REJECTED, {})
-            tables.write(self.folder / "scores" / name, kept, tables.SCORES, {"device": "cpu"})
+            tables.write(self.folder / "conformers" / name, rows, schemas.CONFORMERS, counts)
+            tables.write(self.folder / "rejects" / name, rejects, schemas.REJECTED, {})
+            tables.write(self.folder / "scores" / name, kept, schemas.SCORES, {"device": "cpu"})
 
     def triage(self, policy=None):
         held_out = self.folder / "held_out.parquet"
         return triage_library(self.folder, CARD, policy or Policy(), held_out)
 
     def table(self, name):
-        schema = tables.REJECTED if name == "rejected" else tables.TRIAGED
+        schema = schemas.REJECTED if name == "rejected" else schemas.TRIAGED
         return tables.frame(self.folder / f"{name}.parquet", schema)
 
 
@@ -571,7 +571,7 @@ class TestWhatAPolicyCameTo:
 
     def kept(self, library, frame):
         table = frame.to_arrow()
-        tables.write(library.folder / "held_out.parquet", table, tables.HELD_OUT, {})
+        tables.write(library.folder / "held_out.parquet", table, schemas.HELD_OUT, {})
         return library
 
     def test_a_promise_is_in_numbers_and_in_words(self, library):
@@ -652,8 +652,8 @@ class TestWhatAPolicyCameTo:
 
     def test_scores_of_an_older_version_serve_the_boundary_and_no_other_tolerance(self, library):
         for path in (library.folder / "scores").glob("*.parquet"):
-            older = tables.read(path, tables.SCORES).drop_columns(["location_kcal", "scale_kcal"])
-            schema = pa.schema([tables.SCORES.field(name) for name in older.column_names])
+            older = tables.read(path, schemas.SCORES).drop_columns(["location_kcal", "scale_kcal"])
+            schema = pa.schema([schemas.SCORES.field(name) for name in older.column_names])
             tables.write(path, older, schema, {"device": "cpu"})
         assert library.triage()["n_accept"] == 2
         with pytest.raises(ProbeError, match="of an older version, for one boundary; score"):

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from test_cache import flip, row
 
-from probe import cli, tables, upkeep
+from probe import cli, schemas, tables, upkeep
 from probe.cache import LOCK, Cache, in_use
 from probe.config import Library
 from probe.errors import ProbeError
@@ -63,7 +63,7 @@ def screen(folder, names, fingerprint=KNOWN, n_shards=1):
         for i, name in enumerate(names)
     ]
     listing = folder / "embedded/00000.parquet"
-    tables.write(listing, rows, tables.EMBEDDED, {"fingerprint": fingerprint})
+    tables.write(listing, rows, schemas.EMBEDDED, {"fingerprint": fingerprint})
     shard = {"first": 0, "count": 2, "offset": None}
     plan = {"library": folder.name, "path": "x", "n_records": 2 * n_shards, "shard_size": 2}
     plan |= {"shards": [shard] * n_shards, "sources": [], "ignored": []}

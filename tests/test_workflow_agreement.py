@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import repository
 
-from probe import agreement, tables
+from probe import agreement, schemas, tables
 
 RECORDS = """\
 CCO ethanol
@@ -63,7 +63,7 @@ def screened(aimnet_file, calibration, tmp_path_factory):
         )
         if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
     ]
-    tables.write(root / "labels.parquet", rows[:80], tables.LABELS, {})
+    tables.write(root / "labels.parquet", rows[:80], schemas.LABELS, {})
     probe(root, "weights", "fetch", "aimnet2-b973c-1")
     out = ("--cache", "cache", "--out", "models/probe/second", "--name", "second", *QUICK)
     probe(root, "train", "--labels", "labels.parquet", "--backbone", "aimnet2-b973c-1", *out)
@@ -144,7 +144,7 @@ class TestTheirAgreement:
 
     @pytest.fixture
     def rows(self, folder):
-        return tables.frame(folder / agreement.TABLE, tables.AGREEMENT)
+        return tables.frame(folder / agreement.TABLE, schemas.AGREEMENT)
 
     def test_every_conformer_is_a_row(self, root, folder, rows):
         ids = lists(root, "first")["conformer_id"]

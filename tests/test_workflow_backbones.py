@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import repository
 
-from probe import tables
+from probe import schemas, tables
 from probe.card import CARD
 
 
@@ -41,7 +41,7 @@ def test_jobs_know_the_list_that_the_configuration_names(root, mace):
     weights = tables.read_json(root / "models/weights/mine.json")
     assert (weights["licence"], weights["source"]) == ("CC0", "listed file")
     assert tables.provenance(root / embedded)["fingerprint"] == mace.fingerprint
-    rows = tables.read(root / embedded, tables.EMBEDDED).to_pylist()
+    rows = tables.read(root / embedded, schemas.EMBEDDED).to_pylist()
     assert [row["refusal"] for row in rows] == [
         None,
         "mine does not take the total charge; it is +1",

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import repository
 
-from probe import dft, labels, tables
+from probe import dft, labels, schemas, tables
 
 RECORDS = "N#N nitrogen\nO water\n[O][O] oxygen\nC=O formaldehyde\n"
 
@@ -63,7 +63,7 @@ def test_the_triplet_that_the_backbone_cannot_take_has_dft(folder):
 
 
 def test_labels_are_of_closed_shells_that_are_not_reserved(folder):
-    found = tables.read(folder / "dft_labels.parquet", tables.REFERENCES).to_pylist()
+    found = tables.read(folder / "dft_labels.parquet", schemas.REFERENCES).to_pylist()
     final = pl.read_parquet(folder / "energies.parquet").filter(source="dft", multiplicity=1)
     wanted = {smiles for smiles in final["smiles"] if not labels.reserved(smiles)}
     assert {row["smiles"] for row in found} == wanted
@@ -77,7 +77,7 @@ def test_a_second_run_schedules_nothing(root):
 def test_decks_for_another_program_instead(root, folder):
     run = snakemake(root, "recompute", recompute={"engine": "export"})
     assert run.returncode == 0, run.stdout[-5_000:]
-    manifest = tables.read(folder / "decks/orca.manifest.parquet", tables.MANIFEST)
+    manifest = tables.read(folder / "decks/orca.manifest.parquet", schemas.MANIFEST)
     assert manifest.num_rows == pl.read_parquet(folder / "recompute.parquet").height
     assert (folder / "decks/orca-00000.tar.gz").is_file()
 

@@ -7,7 +7,7 @@ import pytest
 import repository
 from test_workflow_agreement import jobs, probe
 
-from probe import changes, tables
+from probe import changes, schemas, tables
 
 FIRST = {"CCO": "ethanol", "c1ccccc1": "benzene", "NCC(=O)O": "glycine", "CC(C)=O": "acetone"}
 SECOND = {name: FIRST[name] for name in list(FIRST)[1:]} | {"CCN": "ethylamine"}
@@ -105,7 +105,7 @@ def retrained(root, strict, calibration):
         )
         if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
     ]
-    tables.write(root / "labels.parquet", fitted[:80], tables.LABELS, {})
+    tables.write(root / "labels.parquet", fitted[:80], schemas.LABELS, {})
     labels = ("--labels", "labels.parquet", "--backbone", "aimnet2-b973c")
     out = ("--cache", "labelled", "--out", "models/probe/new", "--name", "new", *QUICK)
     probe(root, "train", *labels, *out)

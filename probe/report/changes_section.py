@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from probe import changes, tables
+from probe import changes, schemas, tables
 from probe.report.material import Material
 
 LISTED = 40
@@ -35,7 +35,7 @@ def section(material: Material) -> dict[str, Any] | None:
     if record is None or record["before"] is None:
         return None
     before, now = record["before"], record["now"]
-    rows = tables.frame(folder / changes.TABLE, tables.CHANGES, COLUMNS)
+    rows = tables.frame(folder / changes.TABLE, schemas.CHANGES, COLUMNS)
     return {
         "at": before["at"],
         "counted": list(_counted(before, now)),

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from rdkit import Chem
 
-from probe import tables
+from probe import schemas
 from probe.report.screening import Screening
 
 
@@ -25,7 +25,7 @@ def elements(screening: Screening) -> list[Element]:
     """Every element present in the library, by atomic number."""
     present: dict[int, npt.NDArray[np.bool_]] = {}
     n = screening.listed.num_rows
-    shards = screening.shards(screening.inputs.conformers, tables.CONFORMERS, ["numbers"])
+    shards = screening.shards(screening.inputs.conformers, schemas.CONFORMERS, ["numbers"])
     for rows, table in shards:
         numbers = table["numbers"].combine_chunks()
         owner = rows[numbers.value_parent_indices().to_numpy()]

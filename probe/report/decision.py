@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from probe import risk, tables, triage
+from probe import risk, schemas, tables, triage
 from probe.card import HELD_OUT
 from probe.policy import Policy
 from probe.report import figures, population
@@ -137,7 +137,7 @@ def judged(screening: Screening) -> Judged | None:
         return None
     settings = screening.summary["cutoffs"]
     policy = Policy(**settings | {"policy": "cutoff", "budget_core_hours": None})
-    held_out = risk.one_a_molecule(tables.frame(path, tables.HELD_OUT))
+    held_out = risk.one_a_molecule(tables.frame(path, schemas.HELD_OUT))
     rows = triage.asked(held_out, screening.card, policy).sort("p_unreliable", "conformer_id")
     tolerance = float(screening.summary["tolerance_kcal"])
     return Judged(

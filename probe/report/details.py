@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from probe import checkpoint, tables
+from probe import checkpoint, schemas
 from probe.cache import Cache
 from probe.network import Sample
 from probe.report.drawings import pick
@@ -80,7 +80,7 @@ def _attention(
 
 def _parts(screening: Screening, ids: Sequence[str]) -> list[tuple[str, set[str]]]:
     """The first ``MAX_PARTS`` parts of the cache that hold one of ``ids``, with what they hold."""
-    listed = pick(screening.inputs.embedded, tables.EMBEDDED, list(ids), ["part"])
+    listed = pick(screening.inputs.embedded, schemas.EMBEDDED, list(ids), ["part"])
     parts: dict[str, set[str]] = {}
     for name in ids:
         part = listed[name]["part"] if name in listed else None

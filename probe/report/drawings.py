@@ -13,7 +13,7 @@ from markupsafe import Markup
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from probe import tables
+from probe import schemas, tables
 from probe.molecules import from_geometry, in_geometry_order, of_smiles
 from probe.report.screening import Floats, Screening
 
@@ -44,8 +44,8 @@ def worst(screening: Screening) -> list[Drawing]:
     listed = screening.listed.take(pa.array(rows, pa.int64())).to_pylist()
     ids = [row["conformer_id"] for row in listed]
     inputs = screening.inputs
-    geometry = pick(inputs.conformers, tables.CONFORMERS, ids, ["numbers", "positions", "charge"])
-    importance = pick(inputs.scores, tables.SCORES, ids, ["importance"])
+    geometry = pick(inputs.conformers, schemas.CONFORMERS, ids, ["numbers", "positions", "charge"])
+    importance = pick(inputs.scores, schemas.SCORES, ids, ["importance"])
     return [
         _drawing(row, geometry[row["conformer_id"]], importance[row["conformer_id"]])
         for row in listed

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from sklearn.decomposition import IncrementalPCA
 
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 from probe.report.screening import Floats, Rows, Screening
 
@@ -59,7 +59,7 @@ def save(places: Floats | None, screening: Screening) -> None:
     x, y = (pa.array(column, pa.float64(), from_pandas=True) for column in found.T)
     table = pa.table({"conformer_id": ids, "x": x, "y": y})
     origin = {"library": screening.inputs.library, "seed": screening.inputs.seed}
-    tables.write(screening.inputs.triage / MAP_FILE, table, tables.MAP, origin)
+    tables.write(screening.inputs.triage / MAP_FILE, table, schemas.MAP, origin)
 
 
 def stratified(p: Floats, n_points: int, seed: int) -> Rows:
@@ -79,7 +79,7 @@ def stratified(p: Floats, n_points: int, seed: int) -> Rows:
 
 def _embeddings(screening: Screening, chosen: Rows) -> Matrix:
     """Embeddings of the rows ``chosen`` (sorted) [n, 256]."""
-    found = np.zeros((len(chosen), tables.EMBEDDING_WIDTH), dtype=np.float32)
+    found = np.zeros((len(chosen), schemas.EMBEDDING_WIDTH), dtype=np.float32)
     for rows, matrix in _scored(screening):
         wanted = np.isin(rows, chosen)
         found[np.searchsorted(chosen, rows[wanted])] = matrix[wanted]
@@ -88,7 +88,7 @@ def _embeddings(screening: Screening, chosen: Rows) -> Matrix:
 
 def _scored(screening: Screening) -> Iterator[tuple[Rows, Matrix]]:
     """Row numbers and embeddings [n, 256] of the scored conformers, shard by shard."""
-    for rows, table in screening.shards(screening.inputs.scores, tables.SCORES, ["embedding"]):
+    for rows, table in screening.shards(screening.inputs.scores, schemas.SCORES, ["embedding"]):
         valid = ~np.isnan(screening.p[rows])
         column = table["embedding"].combine_chunks().filter(pa.array(valid))
         if column.null_count:
@@ -97,7 +97,7 @@ def _scored(screening: Screening) -> Iterator[tuple[Rows, Matrix]]:
                 "embedding in the score tables; run the scoring and the triage again"
             )
         flat = column.flatten().to_numpy(zero_copy_only=False)
-        yield rows[valid], flat.reshape(-1, tables.EMBEDDING_WIDTH)
+        yield rows[valid], flat.reshape(-1, schemas.EMBEDDING_WIDTH)
 
 
 def _transform_rest(

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.colors import Colormap, to_hex
 
-from probe import tables
+from probe import schemas
 from probe.report import (
     compact,
     details,
@@ -88,8 +88,8 @@ def _stored(
     inputs = screening.inputs
     columns = ["numbers", "positions", "charge"]
     return (
-        drawings.pick(inputs.conformers, tables.CONFORMERS, ids, columns),
-        drawings.pick(inputs.scores, tables.SCORES, ids, ["importance"]),
+        drawings.pick(inputs.conformers, schemas.CONFORMERS, ids, columns),
+        drawings.pick(inputs.scores, schemas.SCORES, ids, ["importance"]),
     )
 
 

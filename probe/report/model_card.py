@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from probe import card, metrics, plots, scoreboard, tables, weights
+from probe import card, metrics, plots, schemas, scoreboard, tables, weights
 from probe.exceedance import exceedance
 from probe.report import figures, rendering
 
@@ -26,7 +26,7 @@ def write(name: str, out: Path | None = None) -> Path:
         ProbeError: there is no such checkpoint.
     """
     record, folder = card.read(name), card.resolve(name)
-    held_out = tables.frame(folder / card.HELD_OUT, tables.HELD_OUT)
+    held_out = tables.frame(folder / card.HELD_OUT, schemas.HELD_OUT)
     place = out or folder
     predictions = compared(held_out, record)
     standings = scoreboard.standings(predictions, against="probe")
@@ -47,7 +47,7 @@ def write(name: str, out: Path | None = None) -> Path:
 
 
 def compared(held_out: pl.DataFrame, record: Mapping[str, Any]) -> pl.DataFrame:
-    """``held_out`` with the columns of ``tables.COMPARED``, at the boundary and at 1 kcal/mol."""
+    """``held_out`` with the columns of ``schemas.COMPARED``, at the boundary and at 1 kcal/mol."""
     p = {record["boundary_kcal"]: held_out["p_unreliable"].to_numpy()}
     if not held_out["location_kcal"].null_count():
         location, scale = (np.array(held_out[f"{n}_kcal"].to_list()) for n in ("location", "scale"))

@@ -15,7 +15,7 @@ from rdkit import Chem
 from scipy import stats
 from scipy.special import gammaln
 
-from probe import tables
+from probe import schemas
 from probe.report import drawings, figures, population
 from probe.report.material import Material
 from probe.report.screening import Floats, Screening
@@ -201,8 +201,8 @@ def _weighed(screening: Screening, chosen: pl.DataFrame) -> Iterator[tuple[Chem.
     inputs = screening.inputs
     ids = chosen["conformer_id"].to_list()
     columns = ["numbers", "positions", "charge"]
-    geometries = drawings.pick(inputs.conformers, tables.CONFORMERS, ids, columns)
-    scored = drawings.pick(inputs.scores, tables.SCORES, ids, ["importance"])
+    geometries = drawings.pick(inputs.conformers, schemas.CONFORMERS, ids, columns)
+    scored = drawings.pick(inputs.scores, schemas.SCORES, ids, ["importance"])
     for name, smiles in chosen.select("conformer_id", "smiles").iter_rows():
         if smiles is None or geometries[name]["numbers"] is None:
             continue

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from probe import tables
+from probe import schemas, tables
 from probe.molecules import of_smiles
 from probe.reference import Shift
 from probe.report.descriptors import DESCRIPTORS
@@ -76,7 +76,7 @@ def errors(screening: Screening, ids: Sequence[str]) -> Column | None:
     needed = ["conformer_id", "numbers", "charge", "energy_ev"]
     shift = Shift(**screening.card["shift"]) if screening.inputs.references else None
     for path in screening.inputs.references:
-        for row in tables.frame(path, tables.REFERENCES, needed).iter_rows(named=True):
+        for row in tables.frame(path, schemas.REFERENCES, needed).iter_rows(named=True):
             if shift and row["energy_ev"] is not None and row["conformer_id"] in wanted:
                 moved = row["energy_ev"] - shift.of(np.array(row["numbers"]), row["charge"])
                 known[row["conformer_id"]] = moved
@@ -87,7 +87,7 @@ def errors(screening: Screening, ids: Sequence[str]) -> Column | None:
         row["conformer_id"]: row["energy_ev"] for row in listed if row["conformer_id"] in known
     }
     return [
-        round(tables.KCAL_PER_EV * (known[name] - energies[name]), 3) if name in known else None
+        round(schemas.KCAL_PER_EV * (known[name] - energies[name]), 3) if name in known else None
         for name in ids
     ]
 

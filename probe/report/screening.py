@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probe import tables
+from probe import schemas, tables
 from probe.errors import ProbeError
 from probe.summary import BY_PROBE
 
@@ -138,7 +138,7 @@ def load(inputs: Inputs) -> Screening:
         ProbeError: a file is missing or broken, or the counts do not agree.
     """
     lists = [
-        tables.read(inputs.triage / f"{name}.parquet", tables.TRIAGED, LISTED)
+        tables.read(inputs.triage / f"{name}.parquet", schemas.TRIAGED, LISTED)
         for name in ("accept", "recompute")
     ]
     screening = Screening(
@@ -146,7 +146,7 @@ def load(inputs: Inputs) -> Screening:
         summary=tables.read_json(inputs.triage / "summary.json"),
         card=tables.read_json(inputs.checkpoint / "card.json"),
         listed=pa.concat_tables(lists).combine_chunks(),
-        rejected=tables.read(inputs.triage / "rejected.parquet", tables.REJECTED),
+        rejected=tables.read(inputs.triage / "rejected.parquet", schemas.REJECTED),
     )
     check_counts(screening, n_accept=lists[0].num_rows)
     return screening

@@ -32,7 +32,7 @@ from inventory import by, contents, described, paragraphs, rank, table
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from probe import tables, weights
+from probe import schemas, tables, weights
 from probe.errors import ProbeError
 from probe.parts import MIN_ELEMENT_MOLECULES, LabelledSet, gather
 from probe.peers.contract import Array
@@ -99,11 +99,11 @@ def noise(path: Path, frame: pl.DataFrame, held_out: Array) -> str:
     Raises:
         ProbeError: ``path`` has no conformer of the set.
     """
-    tight = tables.frame(path, tables.REFERENCES).filter("converged")
+    tight = tables.frame(path, schemas.REFERENCES).filter("converged")
     both = frame.join(tight, on="conformer_id", suffix="_tight")
     if not len(both):
         raise ProbeError(f"{path}: holds no conformer of the set; label some of its conformers")
-    change = (both["energy_ev"] - both["energy_ev_tight"]).to_numpy() * tables.KCAL_PER_EV
+    change = (both["energy_ev"] - both["energy_ev_tight"]).to_numpy() * schemas.KCAL_PER_EV
     rows = []
     for name, values in (("total", change), ("per atom", change / both["n_atoms"].to_numpy())):
         size = np.abs(values)

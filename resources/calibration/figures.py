@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold
 
-from probe import tables
+from probe import schemas
 from probe.calibration import Labelled, Rows
 from probe.parts import MIN_ELEMENT_MOLECULES
 from probe.peers.contract import Array, Part
@@ -185,5 +185,5 @@ def pairs(smiles: Sequence[str], reference_ev: Array) -> NDArray[np.int64]:
 
 def between(pair: NDArray[np.int64], energy_ev: Array) -> Array:
     """Energy of the second of each ``pair`` [P, 2] less that of the first, kcal/mol."""
-    difference: Array = (energy_ev[pair[:, 1]] - energy_ev[pair[:, 0]]) * tables.KCAL_PER_EV
+    difference: Array = (energy_ev[pair[:, 1]] - energy_ev[pair[:, 0]]) * schemas.KCAL_PER_EV
     return difference

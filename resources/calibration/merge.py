@@ -22,7 +22,7 @@ import numpy as np
 from rdkit import Chem
 from scipy.spatial.distance import pdist
 
-from probe import dft, labels, tables
+from probe import dft, labels, schemas, tables
 from probe.errors import ProbeError
 from probe.journal import Journal
 from probe.labels import canonical, reserved
@@ -71,7 +71,7 @@ def new_rows(path: Path) -> list[Row]:
     with TemporaryDirectory() as folder:
         for file in there:
             shutil.copy(file, folder)
-        with Journal(Path(folder) / path.name, tables.REFERENCES, ORIGIN) as held:
+        with Journal(Path(folder) / path.name, schemas.REFERENCES, ORIGIN) as held:
             return list(held.rows.values())
 
 
@@ -139,7 +139,7 @@ def main(old: Path, new: Path, out: Path) -> None:
     wrong = [f"{row['smiles']}, {row['geometry']}: {why}" for row in rows for why in problems(row)]
     if wrong:
         raise ProbeError("\n".join(["rows that cannot be right; take them out", *wrong]))
-    tables.write(out, rows, tables.REFERENCES, ORIGIN)
+    tables.write(out, rows, schemas.REFERENCES, ORIGIN)
     reasons = ", ".join(f"{count} {why}" for why, count in sorted(left_out.items())) or "none"
     molecules = len({row["smiles"] for row in rows})
     print(f"{out}: {len(rows)} conformers of {molecules} molecules")

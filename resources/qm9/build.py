@@ -25,7 +25,7 @@ import polars as pl
 from ase.data import atomic_numbers
 from rdkit import Chem
 
-from probe import tables
+from probe import schemas, tables
 from probe.conformers import rounded
 from probe.dft import EV_PER_HARTREE
 from probe.errors import ProbeError
@@ -120,7 +120,7 @@ def main(wheel: Path, folder: Path) -> None:
     rows, rest = sets(content)
     for name, some in rows.items():
         origin = {"method": METHOD, "source": "QM9 from qm9pack 1.0.3", "set": name}
-        tables.write(folder / f"{name}.parquet", some, tables.LABELS, origin)
+        tables.write(folder / f"{name}.parquet", some, schemas.LABELS, origin)
         print(f"{name}: {len(some)} conformers of {len({row['smiles'] for row in some})} molecules")
     print("; ".join(f"{reason}: {count}" for reason, count in sorted(rest.items())))
 
