@@ -53,6 +53,8 @@ def libraries(
             found[name] = library
         except ProbeError as error:
             left_out[str(path)] = str(error)
+        except OSError as error:  # a link to nowhere, or a file that was there a moment ago
+            left_out[str(path)] = f"{path}: cannot be read ({error.strerror})"
     return Watched(found, left_out)
 
 

@@ -65,6 +65,13 @@ def test_one_that_has_a_row_in_the_table_is_screened_as_the_row_says(folder, fin
 
 
 class TestLeftOut:
+    def test_a_link_to_nowhere(self, folder, find):
+        (folder / "gone.smi").symlink_to(folder / "nowhere.smi")
+        found = find()
+        assert list(found.libraries) == ["a", "b", "batch-7"]
+        (why,) = found.left_out.values()
+        assert why == f"{folder / 'gone.smi'}: cannot be read (No such file or directory)"
+
     def test_what_cannot_be_read(self, folder, find):
         (folder / "torn.smi.gz").write_bytes((folder / "b.smi.gz").read_bytes()[:-12])
         (folder / "notes.docx").write_text("hello")
