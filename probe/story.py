@@ -115,7 +115,7 @@ def _missing(name: str, rows: pl.DataFrame) -> str:
     known = rows["molecule_id"].drop_nulls().unique().sort().to_list()
     near = difflib.get_close_matches(name, known, n=SHOWN, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`probe select` lists the ids"
-    return f"{name}: no conformer of this id or name in {rows.height:,}; {hint}"
+    return f"{name}: no conformer of this id or name among {rows.height:,}; {hint}"
 
 
 def _story(folder: Path, triaged: dict[str, Any]) -> Story:

@@ -294,6 +294,12 @@ def test_a_checkpoint_that_lacks_a_file_is_refused(screen, checkpoint):
         screen(ROWS)
 
 
+def test_what_has_no_finished_screening_has_nothing_to_show(tmp_path):
+    done = CliRunner().invoke(cli.main, ["changes", "show", str(tmp_path / "lib")])
+    assert done.exit_code == 2
+    assert "lib: no finished screening; one is when its report is written" in done.stderr
+
+
 def test_the_commands_find_keep_and_show(folder, checkpoint):
     def run(*words):
         done = CliRunner().invoke(cli.main, ["changes", *map(str, words)])

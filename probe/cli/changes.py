@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from probe.cli.common import FOLDER, Commands
+from probe.errors import ProbeError
 
 
 @click.group(cls=Commands)
@@ -58,7 +59,10 @@ def show(folders: tuple[Path, ...]) -> None:
     from probe import tables
 
     for folder in folders:
-        at = compared.finished(folder)[-1]["at"]
-        click.echo(f"{at}  {compared.in_words(tables.read_json(folder / compared.RECORD))}")
+        finished = compared.finished(folder)
+        if not finished:
+            raise ProbeError(f"{folder}: no finished screening; one is when its report is written")
+        record = tables.read_json(folder / compared.RECORD)
+        click.echo(f"{finished[-1]['at']}  {compared.in_words(record)}")
     if not folders:
         click.echo("no library to screen")
