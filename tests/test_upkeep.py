@@ -338,6 +338,15 @@ class TestCommands:
         assert "nowhere: no such folder; name every" in run("prune", "--results", "nowhere").stderr
         assert "no such file; name the configuration" in run("prune", "--config", "x.yaml").stderr
 
+    def test_prune_keeps_what_a_watched_library_may_need(self, run, parts, tmp_path):
+        (tmp_path / "incoming").mkdir()
+        (tmp_path / "incoming/new.smi").write_text("CCC\n")
+        (tmp_path / "config/config.yaml").write_text(
+            "libraries: config/libraries.tsv\nwatch: incoming\n"
+        )
+        assert "2 stay: new not screened in full" in run("prune", "--yes").stdout
+        assert all(path.exists() for path in parts)
+
     def test_prune_of_a_backbone(self, run, parts):
         assert "would be removed" in run("prune", "--backbone", KNOWN).stdout
         run("prune", "--backbone", KNOWN, "--yes")

@@ -152,7 +152,7 @@ def prune(
 def _needs(results: Sequence[Path], config_file: Path) -> "Needs":
     import os
 
-    from probe import config, upkeep
+    from probe import config, upkeep, watch
 
     for folder in results:
         if not folder.is_dir():
@@ -160,7 +160,9 @@ def _needs(results: Sequence[Path], config_file: Path) -> "Needs":
     settings = config.check(config.load(config_file))
     if settings["backbones"] is not None:
         os.environ["PROBE_BACKBONES"] = settings["backbones"]
-    return upkeep.needs(config.libraries(settings, Path.cwd()), results)
+    listed = config.libraries(settings, Path.cwd())
+    watched = watch.libraries(settings, listed, Path.cwd(), lambda *_: None, settle=0)
+    return upkeep.needs({**listed, **watched.libraries}, results)
 
 
 def _held(held: "Holding") -> str:
