@@ -32,6 +32,10 @@ ENDS_SCRIPT = "</script><script>alert(2)</script>"
 WIDTH = 16
 """Features an atom in the cache; only a real backbone has 256."""
 
+ELEMENTS = ("H", "B", "N", "O", "F", "Si", "P", "S", "Cl", "Se", "Br", "I")
+SHIFT = dict.fromkeys(ELEMENTS, 0.0) | {"C": 0.02}
+"""eV for each element of the molecules."""
+
 MOLECULES = """
 CCO CC(=O)O c1ccccc1 Cc1ccccc1 CC(=O)Oc1ccccc1C(=O)O CC(=O)Nc1ccc(O)cc1
 Cn1cnc2c1c(=O)n(C)c(=O)n2C CC(C)Cc1ccc(C(C)C(=O)O)cc1 OC(=O)c1ccccc1O
@@ -242,7 +246,7 @@ def with_cache(made: Library, inputs: Inputs, folder: Path) -> Inputs:
     tables.write(embedded, places, schemas.EMBEDDED, {})
     settings = {
         **{"embedding_dim": WIDTH, "charges": True, "head": "distribution", "n_members": 2},
-        **{"temperature": 1.0, "shift": {"per_element": {"C": 0.02}, "per_charge": 0.0}},
+        **{"temperature": 1.0, "shift": {"per_element": SHIFT, "per_charge": 0.0}},
     }
     members = [Probe(WIDTH, charges=True, head="distribution").eval() for _ in range(2)]
     untrained = Checkpoint(made.card | settings, Normalisation(WIDTH), members)

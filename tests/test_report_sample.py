@@ -57,6 +57,15 @@ def test_without_reference_energies_there_are_no_errors(tmp_path):
     assert sample.errors(loaded, loaded.listed["conformer_id"].to_pylist()) is None
 
 
+def test_an_element_without_a_shift_has_no_error(material, monkeypatch):
+    monkeypatch.delitem(material.screening.card["shift"]["per_element"], "O")
+    listed = material.screening.listed
+    errors = sample.errors(material.screening, listed["conformer_id"].to_pylist())
+    known = dict(zip(listed["smiles"].to_pylist(), errors, strict=True))
+    assert known["c1ccccc1"] is not None
+    assert known["CCO"] is None
+
+
 def test_a_missing_smiles_has_no_descriptors():
     found = sample._descriptors(["", "C1CC", "CO"])
     assert found["TPSA"][:2] == [None, None]

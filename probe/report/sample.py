@@ -69,7 +69,8 @@ def columns(material: Material, places: Floats, chosen: Rows) -> dict[str, Any]:
 def errors(screening: Screening, ids: Sequence[str]) -> Column | None:
     """Reference less backbone energy of ``ids`` in kcal/mol, on the backbone's scale.
 
-    None where no reference energy is known of any.
+    None where no reference energy is known of any; one with an element that the checkpoint's shift
+    does not know is none.
     """
     wanted = dict.fromkeys(ids)
     known: dict[str, float] = {}
@@ -77,9 +78,11 @@ def errors(screening: Screening, ids: Sequence[str]) -> Column | None:
     shift = Shift(**screening.card["shift"]) if screening.inputs.references else None
     for path in screening.inputs.references:
         for row in tables.frame(path, schemas.REFERENCES, needed).iter_rows(named=True):
-            if shift and row["energy_ev"] is not None and row["conformer_id"] in wanted:
-                moved = row["energy_ev"] - shift.of(np.array(row["numbers"]), row["charge"])
-                known[row["conformer_id"]] = moved
+            if row["energy_ev"] is None or row["conformer_id"] not in wanted:
+                continue
+            numbers = np.array(row["numbers"])
+            if shift and shift.covers(numbers):
+                known[row["conformer_id"]] = row["energy_ev"] - shift.of(numbers, row["charge"])
     if not known:
         return None
     listed = screening.listed.select(["conformer_id", "energy_ev"]).to_pylist()
