@@ -17,7 +17,7 @@ library_config = library='$$(printf %s "$$library" | sed "s/'/''/g")'
 .PHONY: help setup screen test bench bench-large lint format lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the lock (CUDA=1: with CUDA)
 	@tools/setup $(if $(filter 1,$(CUDA)),cuda,cpu)

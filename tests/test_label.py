@@ -318,6 +318,11 @@ def until(condition):
         time.sleep(0.05)
 
 
+def hear_ctrl_c():
+    """What a job in the foreground does; the tests may be one in the background, which is deaf."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def probe(tmp_path):
     """Starts `probe label` as a shell does: in a process group of its own."""
@@ -332,6 +337,7 @@ def probe(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (these tests start no threads)
         )
         started.append(process)
         return process
