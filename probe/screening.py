@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probe import card, config, sources, tables, weights
+from probe import card, config, formats, sources, tables, weights
 from probe.errors import ProbeError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,14 +22,15 @@ CONFIGURATION = "config.json"
 class Call:
     """What is asked of Snakemake.
 
-    ``where`` is the folder that gets results/ and cache/; ``triage`` holds keys of that section
-    of the configuration, ``more`` further arguments of Snakemake.
+    ``where`` is the folder that gets results/ and cache/; a ``backbone`` without a ``checkpoint``
+    takes that of its name, without either the configuration says; ``triage`` holds keys of that
+    section of the configuration, ``more`` further arguments of Snakemake.
     """
 
     library: Path
     where: Path
-    backbone: str
-    checkpoint: str
+    backbone: str | None = None
+    checkpoint: str | None = None
     triage: Mapping[str, Any] = field(default_factory=dict)
     configured: Path | None = None
     profile: str | None = None
@@ -67,21 +68,25 @@ def configuration(call: Call) -> dict[str, Any]:
     """Every key of the configuration, as ``call`` wants it.
 
     Raises:
-        ProbeError: the library is not there, or a name or a key is unknown.
+        ProbeError: the library is not there or of no known format, or a name or a key is unknown.
     """
     if not call.library.exists() and not sources.is_pattern(call.library):
         raise ProbeError(f"{call.library}: no such file")
-    weights.entry(call.backbone)
+    for path, _ in sources.find(call.library)[0]:
+        formats.format_of(path)
     given = config.load(call.configured or _in_checkout("config") / "config.yaml")
-    return config.check(
+    asked = {"backbone": call.backbone, "checkpoint": call.checkpoint or call.backbone}
+    chosen = config.check(
         {
             **given,
             "library": str(call.library.absolute()),
-            "backbone": call.backbone,
-            "checkpoint": str(card.resolve(call.checkpoint).absolute()),
             "triage": {**given.get("triage", {}), **call.triage},
+            **{key: name for key, name in asked.items() if name is not None},
         }
     )
+    if chosen["backbones"] is None:  # a list of one's own the workflow reads
+        weights.entry(chosen["backbone"])
+    return chosen | {"checkpoint": str(card.resolve(chosen["checkpoint"]).absolute())}
 
 
 def command(call: Call) -> list[str]:

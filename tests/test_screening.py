@@ -46,16 +46,31 @@ class TestTheCall:
         assert (found["shard_size"], found["triage"]["between"]) == (7, "accept")
         assert found["triage"]["confidence"] == 0.8
 
+    def test_its_potential_counts_where_none_is_asked_for(self, folder):
+        (folder / "other").mkdir()
+        (folder / "other/card.json").write_text("{}")
+        (folder / "mine.yaml").write_text("backbone: aimnet2-wb97m-d3\ncheckpoint: other\n")
+        found = configuration(Call(Path(ODD), Path(), configured=Path("mine.yaml")))
+        assert (found["backbone"], found["checkpoint"]) == (
+            "aimnet2-wb97m-d3",
+            str(folder / "other"),
+        )
+        found = configuration(call(checkpoint=None, configured=Path("mine.yaml")))
+        assert found["backbone"] == Path(found["checkpoint"]).name == "aimnet2-b973c"
+
     @pytest.mark.parametrize(
         ("changed", "words"),
         [
             ({"library": Path("none.smi")}, "none.smi: no such file"),
+            ({"library": Path("none/*.smi")}, "none/\\*.smi: no file matches"),
+            ({"library": Path("notes.pdf")}, "notes.pdf: unknown suffix .pdf"),
             ({"backbone": "aimnet2-b97c"}, "did you mean aimnet2-b973c"),
             ({"checkpoint": "aimnet-b973c"}, "did you mean aimnet2-b973c"),
             ({"triage": {"policy": "budget"}}, "needs budget_core_hours"),
         ],
     )
-    def test_what_is_wrong_is_said_before_anything_starts(self, changed, words):
+    def test_what_is_wrong_is_said_before_anything_starts(self, folder, changed, words):
+        (folder / "notes.pdf").touch()
         with pytest.raises(ProbeError, match=words):
             configuration(call(**changed))
 

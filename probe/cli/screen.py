@@ -19,7 +19,7 @@ from probe.cli.common import FILE, FOLDER, JSON, triaged
     default=Path(),
     help="Gets results/ and cache/ [default: this folder].",
 )
-@click.option("--backbone", default="aimnet2-b973c", show_default=True, help="The potential.")
+@click.option("--backbone", help="The potential [default: the configuration's].")
 @click.option("--checkpoint", help="Name or folder [default: that of the backbone].")
 @click.option(
     "--policy", type=click.Choice(["cutoff", "risk", "budget"]), help="What draws the line."
@@ -40,7 +40,7 @@ def screen(
     library: Path,
     snakemake: tuple[str, ...],
     where: Path,
-    backbone: str,
+    backbone: str | None,
     checkpoint: str | None,
     cutoff: float | None,
     cores: str,
@@ -67,7 +67,7 @@ def screen(
         library,
         where,
         backbone,
-        checkpoint or backbone,
+        checkpoint,
         settings,
         configuration,
         profile,
