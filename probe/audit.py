@@ -45,9 +45,8 @@ def audit(
         raise ProbeError(f"{folder / 'accept.parquet'}: nothing was accepted, nothing to audit")
     method = recompute.method_of(card)
     drawn = recompute.geometries(folder, draw(accepted, n, seed))
-    checked = _checked(
-        drawn, card, method, engine, store / f"{folder.resolve().name}-audit.parquet", jobs
-    )
+    part = recompute.part_of(store, folder, "audit")
+    checked = _checked(drawn, card, method, engine, part, jobs)
     summary = tables.read_json(folder / "summary.json")
     record = {"seed": seed, "engine": engine, "method": method.name} | verdict(checked, summary)
     tables.write(folder / "audit.parquet", checked.to_arrow(), schemas.AUDITED, record)

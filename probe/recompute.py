@@ -4,6 +4,7 @@ Finished conformers are kept in a store that libraries share, by content: anothe
 budget or another library computes nothing twice, and a run that was stopped goes on where it was.
 """
 
+import hashlib
 import heapq
 import math
 import re
@@ -111,6 +112,16 @@ def shard_path(folder: Path, shard: int) -> Path:
     return folder / "dft" / f"{shard:05d}.parquet"
 
 
+def part_of(store: Path, folder: Path, work: str) -> Path:
+    """The file of ``store`` for ``work`` on the library in ``folder``.
+
+    No other library has it, even one of the same name in another project.
+    """
+    place = folder.resolve()
+    digest = hashlib.sha256(str(place).encode()).hexdigest()[:8]
+    return store / f"{place.name}-{digest}-{work}.parquet"
+
+
 def geometries(folder: Path, listed: pl.DataFrame) -> pl.DataFrame:
     """``listed`` (``schemas.TRIAGED``) with numbers and positions, in its order.
 
@@ -150,8 +161,7 @@ def compute(folder: Path, shard: int, engine: str, store: Path, jobs: int) -> Ou
         raise ProbeError(f"{folder / PLAN}: has {record['n_shards']} shards, and {shard} is none")
     allowance = _allowance(plan, shard, record["budget_core_hours"])
     method = methods.named(record["method"])
-    name = f"{folder.resolve().name}-{shard:05d}.parquet"
-    done = resumed(rows, method, engine, store / name, jobs, allowance)
+    done = resumed(rows, method, engine, part_of(store, folder, f"{shard:05d}"), jobs, allowance)
     tables.write(shard_path(folder, shard), done, schemas.COMPUTED, record)
     n_computed = sum(row["converged"] for row in done)
     return Outcome(n_computed, len(done) - n_computed, len(rows) - len(done))

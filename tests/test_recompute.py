@@ -217,6 +217,16 @@ class TestTheStore:
         assert run(second, tmp_path / "store") == recompute.Outcome(2, 0, 0)
         assert counted == [[1, 1]]
 
+    def test_two_projects_with_libraries_of_one_name_may_run_at_once(
+        self, folder, library, tmp_path
+    ):
+        theirs = library.write(tmp_path / "theirs" / folder.name)
+        recompute.shards(theirs, B97_3C, recompute.Settings())
+        origin = engines.origin("pyscf", B97_3C)
+        part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", theirs, "00000")
+        with Journal(part, schemas.COMPUTED, origin):
+            assert run(folder, tmp_path / "store") == recompute.Outcome(2, 0, 0)
+
     def test_a_run_that_was_killed_is_gone_on_with_in_another_shard(
         self, folder, tmp_path, counted
     ):
@@ -335,7 +345,8 @@ class TestTheCommand:
             time.sleep(0.05)
 
     def test_a_killed_worker_is_said_and_what_it_had_finished_is_kept(self, folder, tmp_path):
-        journal = tmp_path / "store/pyscf-B97-3c/lib-00000.parquet.journal"
+        part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", folder, "00000")
+        journal = part.with_name(f"{part.name}.journal")
         process = self.start(folder, tmp_path)
         while not (journal.exists() and self.quick in journal.read_text()):
             assert process.poll() is None
