@@ -13,6 +13,8 @@ from probe.weights import RESOURCES
 
 FORMAT_VERSION = 2
 WEIGHTS, CARD, HELD_OUT = "probe.safetensors", "card.json", "held_out.parquet"
+IN_USE = "in_use.json"
+"""In a folder of several checkpoints: names the one that the folder stands for."""
 REQUIRED = (
     *("name", "backbone", "fingerprint", "embedding_dim", "charges", "head", "n_members"),
     *("boundary_kcal", "temperature", "latent_99", "shift", "elements", "n_atoms"),
@@ -23,10 +25,14 @@ REQUIRED = (
 def resolve(name: str) -> Path:
     """The folder of a shipped checkpoint's name, or ``name`` itself where it is a folder.
 
+    A folder that recalibrating writes to stands for the checkpoint that was promoted in it last.
+
     Raises:
         ProbeError: it is neither; the message names the nearest.
     """
     shipped = RESOURCES / "probe"
+    if (Path(name) / IN_USE).is_file():
+        return Path(name) / str(tables.read_json(Path(name) / IN_USE).get("checkpoint"))
     for folder in (shipped / name, Path(name)):
         if (folder / CARD).is_file():
             return folder

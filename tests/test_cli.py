@@ -47,6 +47,7 @@ COMMANDS = {
     "acquire": "Choose what to label next",
     "label": "Compute reference energies",
     "train": "Fit PROBE",
+    "recalibrate": "Fit PROBE again",
     "evaluate": "Compare a checkpoint",
     "card": "Write the model card",
     "compare": "Set peers side by side",

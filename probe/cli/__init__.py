@@ -51,6 +51,6 @@ main.add_section(
 main.add_section(
     "Label, train and judge",
     *(checkpoints.acquire, checkpoints.label, checkpoints.train),
-    *(checkpoints.evaluate, checkpoints.card, checkpoints.compare),
+    *(checkpoints.recalibrate, checkpoints.evaluate, checkpoints.card, checkpoints.compare),
 )
 main.add_section("Look after it", cache, completion)

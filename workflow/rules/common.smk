@@ -1,3 +1,5 @@
+import argparse
+import json
 import os
 import re
 import sys
@@ -173,3 +175,26 @@ def collected(wildcards):
     """What `probe collect` read back, where there is something."""
     path = Path(f"results/{wildcards.library}/dft/collected.parquet")
     return [path] if path.exists() else []
+
+
+def fitted_to():
+    """The labels of the configured checkpoint: beside it, where it was promoted here."""
+    beside = CHECKPOINT / "labels.parquet"
+    return beside if beside.is_file() else config["labels"]
+
+
+def settings():
+    """The configuration for another call of snakemake, all but the checkpoint."""
+    return [
+        f"{key}={json.dumps(value)}"
+        for key, value in config.items()
+        if key != "checkpoint"
+    ]
+
+
+def profile(words):
+    """The profile that the words of a command line choose, as words."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--profile")
+    name = parser.parse_known_args(words)[0].profile
+    return [] if name is None else ["--profile", name]
