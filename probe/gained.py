@@ -25,14 +25,13 @@ def labels(folder: Path, out: Path) -> dict[str, int]:
     """
     plan, record = recompute.planned(folder)
     found = plan.join(energies.results(folder), on="conformer_id", maintain_order="left")
-    kept_from = {smiles: reserved(canonical(smiles)) for smiles in found["smiles"].unique()}
-    is_reserved = pl.col("smiles").replace_strict(kept_from, return_dtype=pl.Boolean)
+    kept_from = [smiles for smiles in found["smiles"].unique() if reserved(canonical(smiles))]
     rules = {
         "no energy": pl.col("dft_energy_ev").is_null(),
         "open shell": pl.col("multiplicity") != 1,
         "no SMILES": pl.col("smiles") == "",
         "another program": pl.col("engine") != engines.PROGRAMS["pyscf"],
-        "reserved": is_reserved,
+        "reserved": pl.col("smiles").is_in(kept_from),
     }
     why = pl.coalesce(pl.when(when).then(pl.lit(name)) for name, when in rules.items())
     judged = found.with_columns(why=why, geometry=pl.lit(GEOMETRY), energy_ev="dft_energy_ev")

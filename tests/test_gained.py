@@ -52,3 +52,12 @@ def test_a_reserved_molecule_written_otherwise_is_reserved(tmp_path):
     recompute.shards(folder, B97_3C, recompute.Settings())
     tables.write(recompute.shard_path(folder, 0), [done(other, -32.0)], schemas.COMPUTED, {})
     assert gained.labels(folder, tmp_path / "labels.parquet")["reserved"] == 1
+
+
+def test_a_budget_too_small_for_one_conformer_leaves_no_labels(tmp_path):
+    library = Library()
+    library.add(FREE, NITROGEN, p=0.9)
+    folder = library.write(tmp_path / "lib")
+    recompute.shards(folder, B97_3C, recompute.Settings(budget_core_hours=1e-9))
+    assert gained.labels(folder, tmp_path / "labels.parquet")["labels"] == 0
+    assert tables.read(tmp_path / "labels.parquet", schemas.REFERENCES).num_rows == 0
