@@ -36,7 +36,7 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     plan = tables.frame(folder / recompute.PLAN, schemas.TO_COMPUTE, ["conformer_id", "shard"])
     final = _final(known.join(plan, on="conformer_id", how="left", maintain_order="left"), card)
     failed = final.filter(pl.col("converged") == pl.lit(value=False))
-    counts = _counts(listed, final, failed)
+    counts = _counts(listed, final)
     record = {"checkpoint": card["name"]}
     energies = final.select(schemas.ENERGIES.names)
     tables.write(folder / "energies.parquet", energies.to_arrow(), schemas.ENERGIES, record)
@@ -126,7 +126,7 @@ def _relative(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _counts(listed: pl.DataFrame, final: pl.DataFrame, failed: pl.DataFrame) -> dict[str, Any]:
+def _counts(listed: pl.DataFrame, final: pl.DataFrame) -> dict[str, Any]:
     """How many energies come from where.
 
     Raises:
@@ -134,21 +134,22 @@ def _counts(listed: pl.DataFrame, final: pl.DataFrame, failed: pl.DataFrame) -> 
     """
     sent = final.filter(verdict="recompute")
     n_dft = sent["dft_energy_ev"].count()
+    n_failed = sent.filter(converged=False).height
     n_left = sent.filter(pl.col("converged").is_null()).height
     counts = {
         "n_conformers": final.height,
         "n_recompute": sent.height,
         "n_dft": n_dft,
-        "n_failed": failed.height,
+        "n_failed": n_failed,
         "n_left": n_left,
         "n_mlip": final.filter(source="mlip").height,
         "n_without_energy": final["source"].null_count(),
         "core_hours_spent": float(final["dft_seconds"].sum()) / 3600,
     }
     whole = final["conformer_id"].n_unique() == final.height == listed.height
-    if not whole or sent.height != n_dft + sent.filter(converged=False).height + n_left:
+    if not whole or sent.height != n_dft + n_failed + n_left:
         raise ProbeError(
             f"{listed.height} conformers are listed, {final.height} have a row; {sent.height} to "
-            f"recompute, {n_dft} with DFT, {failed.height} failed, {n_left} left; run triage again"
+            f"recompute, {n_dft} with DFT, {n_failed} failed, {n_left} left; run triage again"
         )
     return counts

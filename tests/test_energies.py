@@ -56,6 +56,12 @@ class TestSources:
             "core_hours_spent": pytest.approx(9 / 3600),
         }
 
+    def test_an_accepted_one_that_failed_elsewhere_is_not_of_the_list(self, library, finish):
+        water = library.add("O", WATER, energy_ev=-2080.0, p=0.1, accept=True)
+        nitrogen = library.add("N#N", NITROGEN, energy_ev=-2980.0, p=0.8)
+        _, counts = finish(done(nitrogen, -2981.0), collected=[done(water, None, engine="ORCA")])
+        assert (counts["n_recompute"], counts["n_dft"], counts["n_failed"]) == (1, 1, 0)
+
     def test_what_failed_keeps_the_backbones_energy_and_is_listed(self, library, finish, tmp_path):
         imidogen = library.add("[NH]", IMIDOGEN, energy_ev=-1500.0, p=0.9)
         found, _ = finish(done(imidogen, None))
