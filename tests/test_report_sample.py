@@ -1,6 +1,7 @@
 """The sample that the page holds: who is in it, and what is known of each."""
 
 import base64
+import shutil
 
 import numpy as np
 import pytest
@@ -105,3 +106,13 @@ def test_without_a_cache_there_is_geometry_alone(tmp_path):
     geometries = {"a": {"numbers": [1, 1], "positions": [0, 0, 0, 0, 0, 0.74]}}
     told = details.details(loaded, ["a"], geometries)
     assert told == [{"numbers": [1, 1], "positions": [0, 0, 0, 0, 0, 74]}]
+
+
+def test_without_its_part_of_the_cache_a_conformer_has_no_attention(tmp_path):
+    made = library()
+    loaded = screening.load(with_cache(made, made.write(tmp_path), tmp_path))
+    shutil.rmtree(loaded.inputs.cache)
+    ids = loaded.listed["conformer_id"].to_pylist()[:2]
+    geometries = {row["conformer_id"]: row for row in made.conformers}
+    found = details.details(loaded, ids, geometries)
+    assert [set(each) for each in found] == [{"numbers", "positions"}] * 2

@@ -70,6 +70,8 @@ def _attention(
     cache = Cache(inputs.cache, probe.card["fingerprint"], probe.card["embedding_dim"])
     found: dict[str, Floats] = {}
     for part, names in _parts(screening, small):
+        if not (cache.folder / part).exists():
+            continue  # of a cache that was deleted or pruned: the page does without
         for entry in cache.entries(part):
             if entry.conformer_id in names:
                 numbers = np.array(geometries[entry.conformer_id]["numbers"])
