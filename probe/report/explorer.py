@@ -1,5 +1,6 @@
 """The map that a reader explores: the figure of all conformers, and a sample to point at."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def _data(material: Material, places: Floats, chosen: Rows) -> dict[str, Any]:
         "rasters": {} if everything else rasters.rasters(material, places, low, high),
         "scales": {"p": _scale(figures.UNRELIABLE), "value": _scale(figures.VALUE)},
         "cutoffs": _cutoffs(screening),
-        "command": f"probe select {screening.inputs.triage}",
+        "command": f"probe select {shlex.quote(str(screening.inputs.triage))}",
         "library": screening.inputs.library,
     }
 

@@ -10,9 +10,9 @@ rule label:
         "benchmarks/label.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 8
+    threads: 4
     resources:
-        mem_mb=lambda wildcards, threads, attempt: 2000 * threads * attempt,
+        mem_mb=lambda wildcards, threads, attempt: 5000 * threads * attempt,
         runtime=lambda wildcards, attempt: 1440 * attempt,
     params:
         options=flags("ingest"),

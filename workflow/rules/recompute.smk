@@ -61,10 +61,10 @@ rule recompute_shard:
         "benchmarks/{library}/recompute/{shard}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 8
+    threads: 4
     resources:
         gpu=int(config["recompute"]["engine"] == "gpu4pyscf"),
-        mem_mb=lambda wildcards, threads, attempt: 2000 * threads * attempt,
+        mem_mb=lambda wildcards, threads, attempt: 5000 * threads * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         folder=lambda wildcards: f"results/{wildcards.library}",
@@ -147,10 +147,10 @@ rule audit_library:
         "benchmarks/{library}/audit.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 8
+    threads: 4
     resources:
         gpu=int(config["recompute"]["engine"] == "gpu4pyscf"),
-        mem_mb=lambda wildcards, threads, attempt: 2000 * threads * attempt,
+        mem_mb=lambda wildcards, threads, attempt: 5000 * threads * attempt,
         runtime=lambda wildcards, attempt: 720 * attempt,
     params:
         folder=subpath(output.record, parent=True),
