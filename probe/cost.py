@@ -32,13 +32,13 @@ FUNCTIONS = {
 }
 
 
-SCALE, BY_FUNCTIONS, BY_ATOMS = 7.24e-5, 2.197, 0.26
+SCALE, BY_FUNCTIONS, BY_ATOMS = 7.42e-5, 2.189, 0.27
 """Seconds of B97-3c: scale times powers of basis functions and of atoms.
 
-Fitted (Huber, in logarithms) to the 1,892 processor times of the shipped calibration set that
-`probe label` recorded on one slow shared core, 25 to 320 functions and 2 to 30 atoms; the scale
-is such that their sum is right. On molecules left out of the fit (ten folds) a conformer's time
-is within a factor of 1.38 in 68 % and of 1.61 in 90 %, the sum of a hundred within 16 % in 95 %.
+What resources/calibration/cost_model.py fits to the 1,892 processor times of the shipped
+calibration set that `probe label` recorded on one slow shared core, 25 to 175 functions. On
+molecules left out of the fit a conformer's time is within a factor of 1.38 in 68 % and of 1.61
+in 90 %, the sum of a hundred within 16 % in 95 %; larger molecules are beyond the fit.
 """
 
 RELATIVE = {B97_3C.name: 1.0, WB97M_D3.name: 6.5}

@@ -17,6 +17,9 @@ JUDGED_BY = [
 ]
 """The columns that a molecule is judged by."""
 
+MOST_BUCKETS = 64
+"""Each piece of rows is cut into so many: with more, those of millions are of a few rows each."""
+
 
 @dataclass
 class Lists:
@@ -76,7 +79,7 @@ def writing(folder: Path, place: Path, record: Mapping[str, Any], n: int) -> Ite
             to_molecules=molecules,
             buckets=spill.Buckets(place / "conformers.arrow"),
             judged=spill.Runs(place / "molecules.arrow"),
-            n_buckets=1 + n // streams.ROWS,
+            n_buckets=min(1 + n // streams.ROWS, MOST_BUCKETS),
         )
 
 

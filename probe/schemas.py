@@ -183,20 +183,18 @@ LABELS = pa.schema(
 )
 """Reference energies (resources/calibration); further columns are kept as they are."""
 
-REFERENCES = pa.schema(
-    [
-        ("conformer_id", _string),
-        *LABELS,
-        ("e_scf_hartree", _f64),
-        ("e_d3_hartree", _f64),
-        ("e_srb_hartree", _f64),
-        ("gap_ev", _f64),
-        ("nao", pa.int32()),
-        ("dft_seconds", _f32),
-        ("converged", pa.bool_()),  # where it is not, every energy is null
-        ("remedy", _string),  # what made the SCF converge; empty if nothing was needed
-    ]
+_BY_DFT = (
+    ("e_scf_hartree", _f64),
+    ("e_d3_hartree", _f64),
+    ("e_srb_hartree", _f64),
+    ("gap_ev", _f64),
+    ("nao", pa.int32()),
+    ("dft_seconds", _f32),  # processor time
+    ("converged", pa.bool_()),  # where it is not, every energy is null
+    ("remedy", _string),  # what made the SCF converge; empty if nothing was needed
 )
+
+REFERENCES = pa.schema([("conformer_id", _string), *LABELS, *_BY_DFT])
 """What `probe label` writes: labels with the parts of their energies."""
 
 TO_COMPUTE = pa.schema(
@@ -215,14 +213,7 @@ COMPUTED = pa.schema(
         ("method", _string),
         ("engine", _string),  # the program
         ("dft_energy_ev", _f64),  # not energy_ev: what is recomputed is no label by itself
-        ("e_scf_hartree", _f64),
-        ("e_d3_hartree", _f64),
-        ("e_srb_hartree", _f64),
-        ("gap_ev", _f64),
-        ("nao", pa.int32()),
-        ("dft_seconds", _f32),  # processor time
-        ("converged", pa.bool_()),  # where it is not, every energy is null
-        ("remedy", _string),  # what made the SCF converge; empty if nothing was needed
+        *_BY_DFT,
         ("reason", _string),  # why there is no energy; null if there is one
     ]
 )

@@ -141,6 +141,13 @@ def test_sampled_rows_of_chance_are_rarely_called_significant():
     assert sum(row.significant for row in enrichment.corrected(rows)) <= 1
 
 
+@pytest.mark.parametrize("class_of_all", [True, False])
+def test_a_sample_of_one_class_is_not_tested(class_of_all):
+    unreliable = np.full(12, fill_value=class_of_all)
+    holds = {"amine": np.arange(12) < 6}
+    assert enrichment.of_sample(enrichment.Looked(unreliable, groups=holds)) == []
+
+
 @pytest.mark.parametrize(
     ("smiles", "values", "why"),
     [

@@ -83,13 +83,23 @@ class TestLeftOut:
         assert "unknown suffix .docx" in says["notes.docx"]
         assert "no library file in this folder" in says["nothing"]
 
-    def test_what_is_called_as_another(self, folder, find):
+    @pytest.mark.parametrize("settling", ["a.csv", "a.smi"])
+    def test_two_that_are_called_alike_so_that_neither_takes_the_others_results(
+        self, folder, find, settling, tmp_path
+    ):
+        assert "a" in find().libraries
+        before = (tmp_path / "results/a/plan.json").read_bytes()
         (folder / "a.csv").write_text("smiles\nC\n")
-        found = find()
-        assert found.libraries["a"].path == folder / "a.csv"
-        (why,) = found.left_out.values()
-        assert "incoming/a.smi: " in why
-        assert "a.csv is called a, too; rename one of the two" in why
+        long_ago = time.time() - 3600
+        for path in folder.rglob("*"):
+            if path.name != settling:
+                os.utime(path, (long_ago, long_ago))
+        found = find(watch_settle=60)
+        assert list(found.libraries) == ["b", "batch-7"]
+        says = {Path(path).name: why for path, why in found.left_out.items()}
+        assert "a.smi is called a, too; rename one of the two" in says["a.csv"]
+        assert "a.csv is called a, too; rename one of the two" in says["a.smi"]
+        assert (tmp_path / "results/a/plan.json").read_bytes() == before
 
     def test_what_is_called_as_a_row_of_the_table(self, folder, find):
         found = find(known={"a": Library(folder.parent / "elsewhere.smi", "x", "y")})

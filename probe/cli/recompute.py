@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from probe.cli.common import FILE, FOLDER
+from probe.cli.common import FILE, FOLDER, JSON
 from probe.errors import ProbeError
 
 CHECKPOINT = click.option(
@@ -28,7 +28,6 @@ STORE = click.option(
     help="Keeps what is computed, for all libraries.",
 )
 JOBS = click.option("--jobs", type=click.IntRange(1), default=1, show_default=True)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
 
 
 @click.command()

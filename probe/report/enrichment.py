@@ -128,7 +128,12 @@ def of_elements(material: Material) -> list[Enrichment]:
 
 
 def of_sample(looked: Looked) -> list[Enrichment]:
-    """Functional groups and scaffolds of the molecules that were looked at."""
+    """Functional groups and scaffolds of the molecules that were looked at.
+
+    None where these are all of one class, though the library is not.
+    """
+    if looked.unreliable.all() or not looked.unreliable.any():
+        return []
     return [
         *_tested("group", looked.groups, looked.unreliable),
         *_tested("scaffold", looked.scaffolds, looked.unreliable),
