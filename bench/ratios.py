@@ -22,18 +22,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from probe import backbones, card, devices, ingest, plan, schemas, tables
+from probe import backbones, devices, schemas, tables
 from probe.backbones import Geometry
-from probe.cache import Cache
-from probe.checkpoint import Checkpoint, load
-from probe.conformers import Options
-from probe.embed import embed_shard, geometry_of
-from probe.network import Sample
-from probe.packing import packs
-from probe.policy import Policy
-from probe.score import Shard, score_shard
-from probe.training import Recipe, Task, fit
-from probe.triage import triage_library
+from probe.cache.embed import embed_shard, geometry_of
+from probe.cache.packing import packs
+from probe.cache.store import Cache
+from probe.classifier import card
+from probe.classifier.checkpoint import Checkpoint, load
+from probe.classifier.network import Sample
+from probe.classifier.score import Shard, score_shard
+from probe.classifier.training import Recipe, Task, fit
+from probe.conformers import ingest
+from probe.conformers.conformer import Options
+from probe.library import plan
+from probe.triage.policy import Policy
+from probe.triage.verdicts import triage_library
 
 BACKBONE = "aimnet2-b973c"
 LIBRARY = Path("resources/demo/demo.smi")

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from probe import plan, schemas, tables
+from probe import schemas, tables
+from probe.library import plan
 
 SHARD = 25_000
 PER_MOLECULE = 3

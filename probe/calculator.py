@@ -8,9 +8,9 @@ import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from probe.backbones import Geometry
-from probe.conformers import check_parity
+from probe.conformers.conformer import check_parity
 from probe.errors import ProbeError
-from probe.library import Unusable
+from probe.library.parser import Unusable
 from probe.predictor import Probe
 
 

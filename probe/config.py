@@ -16,9 +16,9 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from probe import formats, sources
 from probe.errors import ProbeError
-from probe.policy import Policy
+from probe.library import formats, sources
+from probe.triage.policy import Policy
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "workflow" / "schemas"
 HELP = "config/README.md names every key"

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 import pyarrow as pa
 
-from probe import backbones, card, devices, inputs, schemas, story, tables, weights
-from probe import checkpoint as checkpoints
+from probe import backbones, devices, schemas, tables, weights
 from probe.backbones import Backbone, Geometry, refusal
-from probe.checkpoint import Checkpoint, Scored
-from probe.conformers import Options, Row
-from probe.embed import embed_shard, evaluate
+from probe.cache.embed import embed_shard, evaluate
+from probe.classifier import card
+from probe.classifier import checkpoint as checkpoints
+from probe.classifier.checkpoint import Checkpoint, Scored
+from probe.classifier.network import Sample
+from probe.classifier.score import Shard, score_shard
+from probe.conformers import inputs
+from probe.conformers.conformer import Options, Row
 from probe.errors import ProbeError
-from probe.library import Reject
-from probe.network import Sample
-from probe.score import Shard, score_shard
+from probe.library.parser import Reject
+from probe.report import story
 
 if TYPE_CHECKING:
     from probe.calculator import ProbeCalculator

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probe import card, config, formats, sources, tables, weights
+from probe import config, tables, weights
+from probe.classifier import card
 from probe.errors import ProbeError
+from probe.library import formats, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 """Of the checkout: the workflow lies there, beside the package."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probe import formats, sources
 from probe.config import Library, name_of
 from probe.errors import ProbeError
+from probe.library import formats, sources
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import tiny_mace
 import torch
+from repository import CALIBRATION
 
-from probe import labels, weights
+from probe import weights
 from probe.backbones import mace as mace_adapter
 from probe.backbones.aimnet import AIMNetBackbone
-from probe.calibration import select
-
-CALIBRATION = Path(__file__).parents[1] / "resources/calibration/b973c.parquet"
+from probe.classifier import labels
+from probe.classifier.calibration import select
 
 
 @pytest.fixture(scope="session")

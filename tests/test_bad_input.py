@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from probe import ingest, plan, schemas, tables
-from probe.conformers import Options
+from probe import schemas, tables
+from probe.conformers import ingest
+from probe.conformers.conformer import Options
 from probe.errors import ProbeError
+from probe.library import plan
 
 OPTIONS = Options(forcefield="none")
 

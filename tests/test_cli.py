@@ -15,9 +15,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from probe import __version__, cli, dft, plan, schemas, sdf, tables, training, weights
-from probe import card as cards
+from probe import __version__, cli, schemas, tables, weights
+from probe.classifier import card as cards
+from probe.classifier import training
+from probe.dft import scf
+from probe.library import plan
 from probe.schemas import CONFORMERS
+from probe.triage import sdf
 
 COMMANDS = {
     "screen": "all steps, by Snakemake",
@@ -372,7 +376,7 @@ class TestLabel:
 
     def test_labels_of_other_settings_are_not_mixed(self, probe, fails, words, tmp_path):
         assert probe(*words, "--tight").exit_code == 0
-        assert tables.provenance(tmp_path / "labels.parquet")["grid_level"] == dft.TIGHT.grid_level
+        assert tables.provenance(tmp_path / "labels.parquet")["grid_level"] == scf.TIGHT.grid_level
         assert "not made by this command with these settings" in fails(*words)
 
     def test_options_of_ingest_reach_the_conformers(self, probe, words, tmp_path):

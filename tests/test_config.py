@@ -2,16 +2,14 @@
 
 import copy
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
 from probe import config
 from probe.config import Library
 from probe.errors import ProbeError
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture

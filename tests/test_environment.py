@@ -4,12 +4,11 @@ import re
 import shutil
 import subprocess
 from importlib.metadata import distributions
-from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 VARIANTS = ("cpu", "cuda")
 CUDA_ONLY = re.compile(r"nvidia-|cuda-|triton$")
 

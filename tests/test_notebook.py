@@ -1,12 +1,11 @@
 """docs/notebook.ipynb runs as it stands, and what it shows is what comes out."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from repository import ROOT
 
-PATH = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
+PATH = ROOT / "docs" / "notebook.ipynb"
 
 
 @pytest.fixture(scope="module")

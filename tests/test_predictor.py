@@ -14,11 +14,13 @@ from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from probe import Probe, ingest, plan, schemas, tables
-from probe.conformers import Options
-from probe.embed import embed_shard
+from probe import Probe, schemas, tables
+from probe.cache.embed import embed_shard
+from probe.classifier.score import Shard, score_shard
+from probe.conformers import ingest
+from probe.conformers.conformer import Options
 from probe.errors import ProbeError
-from probe.score import Shard, score_shard
+from probe.library import plan
 
 SMILES = ["CCO", "c1ccccc1", "CC(=O)O", "C[NH3+]", "OC=O", "CCO"]
 

@@ -2,18 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_lists import on_disk, rows
-from test_triage import CARD
+from repository import ROOT
+from triaged import CARD, on_disk, rows
 
 from probe import schemas
-from probe.policy import Policy
-from probe.triage import triage_library
+from probe.triage.policy import Policy
+from probe.triage.verdicts import triage_library
 
-SCRIPT = Path(__file__).parents[1] / "bench" / "synthetic.py"
+SCRIPT = ROOT / "bench" / "synthetic.py"
 
 
 @pytest.mark.parametrize("count", [1, 700])

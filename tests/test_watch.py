@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from probe import config, plan, watch
+from probe import config, watch
 from probe.config import Library
 from probe.errors import ProbeError
+from probe.library import plan
 
 
 @pytest.fixture

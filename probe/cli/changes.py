@@ -26,7 +26,7 @@ def find(folder: Path, checkpoint: str) -> None:
     Example:
       probe changes find results/demo --checkpoint aimnet2-b973c
     """
-    from probe import changes as compared
+    from probe.triage import changes as compared
 
     click.echo(compared.in_words(compared.find(folder, checkpoint)))
 
@@ -40,7 +40,7 @@ def keep(folder: Path) -> None:
     Example:
       probe changes keep results/demo
     """
-    from probe import changes as compared
+    from probe.triage import changes as compared
 
     kept = compared.keep(folder)
     click.echo(f"{kept['library']}: the screening of {kept['at']} is the last one")
@@ -55,8 +55,8 @@ def show(folders: tuple[Path, ...]) -> None:
     Example:
       probe changes show results/*
     """
-    from probe import changes as compared
     from probe import tables
+    from probe.triage import changes as compared
 
     for folder in folders:
         finished = compared.finished(folder)

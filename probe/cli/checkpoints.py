@@ -52,7 +52,7 @@ def acquire(
       probe acquire results/demo --labelled labels.parquet --out batch.sdf
       probe label --in batch.sdf --out labels.parquet
     """
-    from probe import acquire as acquisition
+    from probe.triage import acquire as acquisition
 
     done = acquisition.acquire(folder, acquisition.Settings(**settings), labelled, outs)
     click.echo(json.dumps(done, indent=2) if as_json else acquisition.in_words(done))
@@ -85,9 +85,9 @@ def label(
       probe label --in molecules.smi --out labels.parquet --jobs 2
       probe label --in results/demo/recompute.sdf --out labels.parquet --budget-hours 8
     """
-    from probe import dft
-    from probe import label as labelling
-    from probe.conformers import Options
+    from probe.conformers.conformer import Options
+    from probe.dft import label as labelling
+    from probe.dft import scf
 
     done = labelling.label(
         path,
@@ -96,7 +96,7 @@ def label(
         jobs=jobs,
         budget_hours=budget_hours,
         with_reserved=with_reserved,
-        settings=dft.TIGHT if tight else dft.DEFAULT,
+        settings=scf.TIGHT if tight else scf.DEFAULT,
     )
     click.echo(
         f"{out}: {done.n_labelled} labelled, {done.n_unconverged} not converged, {done.n_left} left"
@@ -153,10 +153,11 @@ def train(
       probe train --labels labels.parquet --backbone aimnet2-b973c --out my-checkpoint
       probe train --labels labels.parquet --backbone aimnet2-b973c --out p --recipe paper
     """
-    from probe import backbones, calibration, training
-    from probe import labels as labelled
+    from probe import backbones
     from probe import weights as store
-    from probe.checkpoint import save_checkpoint
+    from probe.classifier import calibration, training
+    from probe.classifier import labels as labelled
+    from probe.classifier.checkpoint import save_checkpoint
 
     known = labelled.read(labels)
     store.fetch(store.entry(backbone))
@@ -198,10 +199,11 @@ def evaluate(
     Example:
       probe evaluate --checkpoint aimnet2-b973c --labels my-labels.parquet --out results/mine
     """
-    from probe import backbones, calibration, card
-    from probe import checkpoint as checkpoints
-    from probe import labels as labelled
+    from probe import backbones
     from probe import weights as store
+    from probe.classifier import calibration, card
+    from probe.classifier import checkpoint as checkpoints
+    from probe.classifier import labels as labelled
 
     probe = checkpoints.load(checkpoint)
     known = labelled.read(labels)
@@ -257,9 +259,9 @@ def recalibrate(
         --gained results/demo/dft_labels.parquet --out models/recalibrated/aimnet2-b973c
     """
     from probe import backbones
-    from probe import card as cards
-    from probe import recalibrate as loop
     from probe import weights as store
+    from probe.classifier import card as cards
+    from probe.recalibration import turn as loop
 
     name = cards.read(checkpoint)["backbone"]
     store.fetch(store.entry(name))
@@ -331,9 +333,9 @@ def compare(
     """
     import polars as pl
 
-    from probe import compare as comparison
-    from probe import parts, plots
     from probe import weights as store
+    from probe.comparison import compare as comparison
+    from probe.comparison import parts, plots
 
     chosen = comparison.choose(peers)
     store.fetch(store.entry(backbone))

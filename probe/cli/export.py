@@ -32,7 +32,7 @@ def export(results: Path, kind: str, verdict: str | None, out: Path | None) -> N
       probe export results/demo
       probe export results/demo --format sdf --verdict accept --out accepted.sdf
     """
-    from probe import select
+    from probe.triage import select
 
     rows = select.select(results, select.Query(verdict))
     path = out or results / "export" / f"{verdict or 'all'}.{kind}"

@@ -50,8 +50,8 @@ def shards(folder: Path, checkpoint: str, **settings: Any) -> None:
     Example:
       probe shards results/demo --checkpoint aimnet2-b973c --budget-core-hours 10
     """
-    from probe import card
-    from probe import recompute as recomputing
+    from probe.classifier import card
+    from probe.dft import recompute as recomputing
 
     method = recomputing.method_of(card.read(checkpoint))
     plan = recomputing.shards(folder, method, recomputing.Settings(**settings))
@@ -81,7 +81,7 @@ def recompute(folder: Path, shard: int | None, engine: str, store: Path, jobs: i
       probe recompute results/demo --jobs 2
       probe recompute results/demo --shard 0 --engine gpu4pyscf
     """
-    from probe import recompute as recomputing
+    from probe.dft import recompute as recomputing
 
     chosen = range(recomputing.n_shards(folder)) if shard is None else [shard]
     for number in chosen:
@@ -104,12 +104,13 @@ def energies(folder: Path, checkpoint: str, labels: Path | None, as_json: bool) 
     Example:
       probe energies results/demo --checkpoint aimnet2-b973c --labels gained.parquet
     """
-    from probe import card, gained
-    from probe import energies as final
+    from probe.classifier import card
+    from probe.dft import energies as final
+    from probe.recalibration import gains
 
     counts = final.finish(folder, card.read(checkpoint))
     if labels is not None:
-        counts["labels"] = gained.labels(folder, labels)
+        counts["labels"] = gains.labels(folder, labels)
     line = (
         f"{folder / 'energies.parquet'}: {counts['n_dft']} from DFT, {counts['n_mlip']} from the "
         f"backbone, {counts['n_without_energy']} without; of {counts['n_recompute']} to recompute "
@@ -138,8 +139,8 @@ def audit(folder: Path, checkpoint: str, as_json: bool, **settings: Any) -> None
     Example:
       probe audit results/demo --checkpoint aimnet2-b973c --n 50 --jobs 2
     """
-    from probe import audit as auditing
-    from probe import card
+    from probe.classifier import card
+    from probe.dft import audit as auditing
 
     record = auditing.audit(folder, card.read(checkpoint), **settings)
     click.echo(json.dumps(record, indent=2) if as_json else auditing.in_words(record))
@@ -164,7 +165,7 @@ def decks(folder: Path, program: str, gaussian_route: str | None, out: Path) -> 
     Example:
       probe decks results/demo --program orca --out results/demo/decks/orca.tar.gz
     """
-    from probe import decks as exporting
+    from probe.dft import decks as exporting
 
     n, archives = exporting.export(folder, program, out, gaussian_route)
     click.echo(f"{out}: {n} decks in {len(archives)} archives")
@@ -184,7 +185,7 @@ def collect(folder: Path, outputs: tuple[Path, ...], manifest: Path) -> None:
     Example:
       probe collect results/demo runs/ --manifest results/demo/decks/orca.manifest.parquet
     """
-    from probe import collect as collecting
+    from probe.dft import collect as collecting
 
     done = collecting.collect(folder, outputs, manifest)
     click.echo(f"{done.n_read} outputs read: {done.n_usable} usable, {done.n_unusable} not")

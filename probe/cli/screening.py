@@ -38,8 +38,8 @@ def plan(
     Example:
       probe plan molecules.smi --out results/molecules/plan.json
     """
-    from probe import plan as planning
-    from probe.formats import stem
+    from probe.library import plan as planning
+    from probe.library.formats import stem
 
     made = planning.current(name or stem(library), library, shard_size, out, pickles=pickles)
     if as_json:
@@ -68,9 +68,9 @@ def ingest(
     Example:
       probe ingest --plan plan.json --shard 0 --conformers c.parquet --rejected r.parquet
     """
-    from probe import plan as planning
-    from probe.conformers import Options
-    from probe.ingest import ingest_shard
+    from probe.conformers.conformer import Options
+    from probe.conformers.ingest import ingest_shard
+    from probe.library import plan as planning
 
     made = planning.load(plan_file)
     if shard >= len(made.shards):
@@ -166,7 +166,7 @@ def embed(
       probe embed c.parquet --backbone aimnet2-b973c --out e.parquet
     """
     from probe import backbones
-    from probe import embed as embedding
+    from probe.cache import embed as embedding
 
     done = embedding.embed_shard(
         conformers, backbones.load(backbone, device), cache, out, batch_atoms
@@ -193,8 +193,8 @@ def score(
     Example:
       probe score c.parquet e.parquet --checkpoint aimnet2-b973c --out s.parquet
     """
-    from probe import checkpoint as checkpoints
-    from probe import score as scoring
+    from probe.classifier import checkpoint as checkpoints
+    from probe.classifier import score as scoring
 
     probe = checkpoints.load(checkpoint)
     shard = scoring.Shard(conformers, embedded)
@@ -245,9 +245,9 @@ def triage(folder: Path, checkpoint: str, as_json: bool, **policy: Any) -> None:
       probe triage results/demo --checkpoint aimnet2-b973c
       probe triage results/demo --checkpoint aimnet2-b973c --policy risk --tolerance-kcal 1
     """
-    from probe import card
-    from probe.policy import Policy
-    from probe.triage import triage_library
+    from probe.classifier import card
+    from probe.triage.policy import Policy
+    from probe.triage.verdicts import triage_library
 
     chosen = Policy(**policy)
     held_out = card.resolve(checkpoint) / card.HELD_OUT
@@ -284,8 +284,8 @@ def report(
     Example:
       probe report results/demo --checkpoint aimnet2-b973c --cache cache
     """
-    from probe import card
-    from probe import plan as planning
+    from probe.classifier import card
+    from probe.library import plan as planning
     from probe.report.page import write_report
     from probe.report.screening import Inputs
 
@@ -318,8 +318,8 @@ def agree(folders: tuple[Path, ...], out: Path) -> None:
     Example:
       probe agree results/demo results/demo-second --out results/demo+demo-second
     """
-    from probe import agreement
     from probe.report.agreement_page import write_page
+    from probe.triage import agreement
 
     pairs = agreement.agree(folders, out)
     write_page(pairs, out / agreement.PAGE)

@@ -58,7 +58,7 @@ def select(
       probe select results/demo --box 1.5,3,-2,0.5 --out region.csv
       probe select results/demo --p-min 0.9 --text nitro
     """
-    from probe import select as selecting
+    from probe.triage import select as selecting
 
     query = selecting.Query(verdict, elements, text, p_min, p_max, box)
     rows = selecting.select(results, query)

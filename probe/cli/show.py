@@ -12,7 +12,7 @@ from probe.cli.common import FILE, FOLDER, JSON
 from probe.errors import ProbeError
 
 if TYPE_CHECKING:
-    from probe.story import Story
+    from probe.report.story import Story
 
 BAR = 30
 """Characters of the longest bar."""
@@ -37,7 +37,8 @@ def show(name: str, folders: tuple[Path, ...], svg: Path | None, as_json: bool) 
       probe show aspirin
       probe show 3fa94c --results results/demo --svg molecule.svg
     """
-    from probe import story, tables
+    from probe import tables
+    from probe.report import story
 
     triaged = (path.parent for path in sorted(Path("results").glob("*/accept.parquet")))
     looked = list(folders or triaged)

@@ -12,7 +12,7 @@ from probe.cli.common import FILE, FOLDER, JSON, Commands
 from probe.errors import ProbeError
 
 if TYPE_CHECKING:
-    from probe.upkeep import Holding, Needs, Removal
+    from probe.cache.upkeep import Holding, Needs, Removal
 
 CACHE = click.option(
     "--cache",
@@ -40,7 +40,7 @@ def show(root: Path, as_json: bool) -> None:
     Example:
       probe cache show --json
     """
-    from probe import upkeep
+    from probe.cache import upkeep
 
     found = upkeep.holdings(root)
     if as_json:
@@ -65,7 +65,7 @@ def verify(root: Path, repair: bool, as_json: bool) -> None:
     Example:
       probe cache verify --repair
     """
-    from probe import upkeep
+    from probe.cache import upkeep
 
     n_parts = sum(held.n_parts for held in upkeep.holdings(root))
     found = []
@@ -133,7 +133,7 @@ def prune(
       probe cache prune --results results --results ../other/results --yes
       probe cache prune --backbone aimnet2-wb97m --yes
     """
-    from probe import upkeep
+    from probe.cache import upkeep
 
     if backbone is not None:
         removals = upkeep.of_backbone(root, backbone)
@@ -152,7 +152,8 @@ def prune(
 def _needs(results: Sequence[Path], config_file: Path) -> "Needs":
     import os
 
-    from probe import config, upkeep, watch
+    from probe import config, watch
+    from probe.cache import upkeep
 
     for folder in results:
         if not folder.is_dir():

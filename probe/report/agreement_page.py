@@ -7,9 +7,10 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
-from probe import __version__, agreement, tables
-from probe.agreement import KINDS, SIDES, STATUSES, Pair
-from probe.report import figures, rendering
+from probe import __version__, figures, tables
+from probe.report import rendering
+from probe.triage import agreement
+from probe.triage.agreement import KINDS, SIDES, STATUSES, Pair
 
 LISTED = 40
 """Conformers of each kind of disagreement that the page lists; the table has all of them."""

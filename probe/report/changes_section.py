@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from probe import changes, schemas, tables
+from probe import schemas, tables
 from probe.report.material import Material
+from probe.triage import changes
 
 LISTED = 40
 """Conformers of each kind that the page lists; the table has all of them."""

@@ -11,12 +11,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from probe import risk, schemas, tables, triage
-from probe.card import HELD_OUT
-from probe.policy import Policy
-from probe.report import figures, population
+from probe import figures, schemas, tables
+from probe.classifier import risk
+from probe.classifier.card import HELD_OUT
+from probe.report import population
 from probe.report.material import Material
 from probe.report.screening import Floats, Rows, Screening
+from probe.triage import verdicts
+from probe.triage.policy import Policy
 
 STEPS = 100
 """Of the grid of cutoffs, from confidence 0 to 1."""
@@ -138,7 +140,7 @@ def judged(screening: Screening) -> Judged | None:
     settings = screening.summary["cutoffs"]
     policy = Policy(**settings | {"policy": "cutoff", "budget_core_hours": None})
     held_out = risk.one_a_molecule(tables.frame(path, schemas.HELD_OUT))
-    rows = triage.asked(held_out, screening.card, policy).sort("p_unreliable", "conformer_id")
+    rows = verdicts.asked(held_out, screening.card, policy).sort("p_unreliable", "conformer_id")
     tolerance = float(screening.summary["tolerance_kcal"])
     return Judged(
         rows["p_unreliable"].to_numpy(), (rows["error_kcal"].abs() > tolerance).to_numpy()

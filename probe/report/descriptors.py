@@ -13,8 +13,9 @@ from rdkit import Chem
 from rdkit.Chem import Descriptors, rdMolDescriptors
 from scipy import stats
 
-from probe.molecules import of_smiles
-from probe.report import figures, population
+from probe import figures
+from probe.conformers.molecules import of_smiles
+from probe.report import population
 from probe.report.material import Material
 from probe.report.screening import Floats, Screening
 

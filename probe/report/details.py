@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from probe import checkpoint, schemas
-from probe.cache import Cache
-from probe.network import Sample
+from probe import schemas
+from probe.cache.store import Cache
+from probe.classifier import checkpoint
+from probe.classifier.network import Sample
 from probe.report.drawings import pick
 from probe.report.screening import Floats, Rows, Screening
 

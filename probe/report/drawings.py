@@ -14,7 +14,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from probe import schemas, tables
-from probe.molecules import from_geometry, in_geometry_order, of_smiles
+from probe.conformers.molecules import from_geometry, in_geometry_order, of_smiles
 from probe.report.screening import Floats, Screening
 
 N_WORST = 12

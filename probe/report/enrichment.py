@@ -16,8 +16,9 @@ from rdkit.Chem.Scaffolds import MurckoScaffold
 from scipy import stats
 from scipy.stats.contingency import odds_ratio
 
-from probe.molecules import of_smiles
-from probe.report import drawings, figures, population
+from probe import figures
+from probe.conformers.molecules import of_smiles
+from probe.report import drawings, population
 from probe.report.material import Material
 
 SAMPLE = 50_000

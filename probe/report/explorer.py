@@ -7,13 +7,12 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.colors import Colormap, to_hex
 
-from probe import schemas
+from probe import figures, schemas
 from probe.report import (
     compact,
     details,
     drawings,
     embedding_map,
-    figures,
     map_figures,
     rasters,
     sample,

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from probe.report import embedding_map, figures
+from probe import figures
+from probe.report import embedding_map
 from probe.report.composition import Element
 from probe.report.material import Material
 from probe.report.screening import Floats, Rows, Screening

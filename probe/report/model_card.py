@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from probe import card, metrics, plots, schemas, scoreboard, tables, weights
-from probe.exceedance import exceedance
-from probe.report import figures, rendering
+from probe import figures, schemas, tables, weights
+from probe.classifier import card, metrics
+from probe.classifier.exceedance import exceedance
+from probe.comparison import plots, scoreboard
+from probe.report import rendering
 
 PAGE, FIGURES = "README.md", "figures"
 TOLERANCE_KCAL = 1.0

@@ -15,8 +15,8 @@ from rdkit import Chem
 from scipy import stats
 from scipy.special import gammaln
 
-from probe import schemas
-from probe.report import drawings, figures, population
+from probe import figures, schemas
+from probe.report import drawings, population
 from probe.report.material import Material
 from probe.report.screening import Floats, Screening
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from probe import __version__, tables
-from probe.report import composition, contents, embedding_map, facts, figures, rendering
+from probe import __version__, figures, tables
+from probe.report import composition, contents, embedding_map, facts, rendering
 from probe.report.contents import Filled
 from probe.report.material import Material
 from probe.report.rendering import FOLDER

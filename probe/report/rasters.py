@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from PIL import Image
 
-from probe.report import figures
+from probe import figures
 from probe.report.material import Material
 from probe.report.screening import Floats
 

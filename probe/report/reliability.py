@@ -4,8 +4,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from probe import marks
-from probe.report import facts, figures
+from probe import figures
+from probe.comparison import marks
+from probe.report import facts
 from probe.report.material import Material
 
 NOT_STATED = "The checkpoint's card states no held-out reliability."

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from probe import schemas, tables
-from probe.molecules import of_smiles
-from probe.reference import Shift
+from probe.classifier.shift import Shift
+from probe.conformers.molecules import of_smiles
 from probe.report.descriptors import DESCRIPTORS
 from probe.report.embedding_map import stratified
 from probe.report.material import Material

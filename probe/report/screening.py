@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from probe import schemas, tables
 from probe.errors import ProbeError
-from probe.summary import BY_PROBE
+from probe.triage.summary import BY_PROBE
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

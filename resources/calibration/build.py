@@ -28,8 +28,8 @@ from rdkit.Chem import BRICS, AllChem
 
 from probe import backbones
 from probe.backbones.aimnet import AIMNetBackbone
-from probe.conformers import rounded
-from probe.labels import canonical, reserved
+from probe.classifier.labels import canonical, reserved
+from probe.conformers.conformer import rounded
 
 LABELLED = Path(__file__).with_name("b973c.parquet")
 BASIS = {1: 3, 5: 19, 6: 19, 7: 19, 8: 24, 9: 19, 14: 22, 15: 22, 16: 22, 17: 22}

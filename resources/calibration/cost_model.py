@@ -1,4 +1,4 @@
-"""Fits what a B97-3c energy costs to the times of a labelled set: the constants of probe/cost.py.
+"""Fits what a B97-3c energy costs to the times of a labelled set, for probe/dft/cost.py.
 
     python resources/calibration/cost_model.py resources/calibration/b973c.parquet
 

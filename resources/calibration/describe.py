@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from probe import schemas, tables, weights
+from probe.comparison.parts import MIN_ELEMENT_MOLECULES, LabelledSet, gather
+from probe.comparison.peers.contract import Array
+from probe.comparison.peers.process import OUTLIER
 from probe.errors import ProbeError
-from probe.parts import MIN_ELEMENT_MOLECULES, LabelledSet, gather
-from probe.peers.contract import Array
-from probe.peers.process import OUTLIER
 
 HERE = Path(__file__).parent
 BACKBONE = "aimnet2-b973c"
@@ -80,10 +80,11 @@ def errors(known: LabelledSet, frame: pl.DataFrame, held_out: Array) -> str:
     ]
     return paragraphs(
         "The size of reference less backbone, kcal/mol, after the reference's linear shift per "
-        "element and unit charge (probe/reference.py). The shift is fitted to all labels (all), or "
-        f"to the other folds of {FOLDS} by molecule (held out; mean over the seeds {NAMED_SEEDS}). "
-        f"An element of fewer than {MIN_ELEMENT_MOLECULES} molecules has no shift, and a conformer "
-        "with one no error. A percentile is given where three errors or more lie beyond it.",
+        "element and unit charge (probe/classifier/shift.py). The shift is fitted to all labels "
+        f"(all), or to the other folds of {FOLDS} by molecule (held out; mean over the seeds "
+        f"{NAMED_SEEDS}). An element of fewer than {MIN_ELEMENT_MOLECULES} molecules has no "
+        "shift, and a conformer with one no error. A percentile is given where three errors or "
+        "more lie beyond it.",
         table(("network, shift", *ERRORS), networks),
         "The networks of aimnet2-wb97m-d3 are not here: they were trained on another method, "
         "and their distance from these labels is first of all that of the two methods.",

@@ -15,12 +15,12 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import GroupKFold
 
 from probe import schemas
-from probe.calibration import Labelled, Rows
-from probe.parts import MIN_ELEMENT_MOLECULES
-from probe.peers.contract import Array, Part
-from probe.peers.features import Scale, every_atom, sums
-from probe.peers.linear import RIDGES, ridge_readout
-from probe.peers.process import LENGTHS, OUTLIER, Posterior, kernel
+from probe.classifier.calibration import Labelled, Rows
+from probe.comparison.parts import MIN_ELEMENT_MOLECULES
+from probe.comparison.peers.contract import Array, Part
+from probe.comparison.peers.features import Scale, every_atom, sums
+from probe.comparison.peers.linear import RIDGES, ridge_readout
+from probe.comparison.peers.process import LENGTHS, OUTLIER, Posterior, kernel
 
 SEEDS, FOLDS = (1, 2, 3), 5
 

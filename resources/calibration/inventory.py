@@ -9,8 +9,8 @@ import polars as pl
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from probe import labels
-from probe.splits import LARGE
+from probe.classifier import labels
+from probe.comparison.splits import LARGE
 
 WIDTH = 100
 SIZES = ((1, 4), (5, 8), (9, 12), (13, LARGE - 1), (LARGE, 30), (31, 1000))

@@ -22,12 +22,14 @@ import numpy as np
 from rdkit import Chem
 from scipy.spatial.distance import pdist
 
-from probe import dft, labels, schemas, tables
+from probe import schemas, tables
+from probe.classifier import labels
+from probe.classifier.labels import canonical, reserved
+from probe.dft import scf
+from probe.dft.journal import Journal
 from probe.errors import ProbeError
-from probe.journal import Journal
-from probe.labels import canonical, reserved
 
-ORIGIN = {"method": dft.METHOD, **asdict(dft.DEFAULT)}
+ORIGIN = {"method": scf.METHOD, **asdict(scf.DEFAULT)}
 PARTS = ("e_scf_hartree", "e_d3_hartree", "e_srb_hartree")
 CLOSEST = 0.7
 """Å between two atoms of a row that can be right; geometries.py makes none closer."""
@@ -118,7 +120,7 @@ def problems(row: Row) -> Iterator[str]:
         yield "the charge is not that of the SMILES"
     if (sum(row["numbers"]) - row["charge"]) % 2:
         yield "the number of electrons is odd"
-    energy = sum(row[part] for part in PARTS) * dft.EV_PER_HARTREE
+    energy = sum(row[part] for part in PARTS) * scf.EV_PER_HARTREE
     if not math.isclose(energy, row["energy_ev"], rel_tol=0, abs_tol=1e-9):
         yield "the energy is not the sum of its parts"
     positions = np.array(row["positions"])

@@ -29,12 +29,13 @@ from potential import Examples, Recipe, energies, train
 from scipy.stats import spearmanr
 from torch import nn
 
-from probe import acquire, labels, tables, training
+from probe import figures, tables
 from probe.backbones import Geometry, mace
+from probe.classifier import labels, training
+from probe.classifier.labels import Labels
+from probe.classifier.network import Sample
 from probe.errors import ProbeError
-from probe.labels import Labels
-from probe.network import Sample
-from probe.report import figures
+from probe.triage import acquire
 
 BATCH = 64
 Rows = NDArray[np.int64]

@@ -26,11 +26,11 @@ from ase.data import atomic_numbers
 from rdkit import Chem
 
 from probe import schemas, tables
-from probe.conformers import rounded
-from probe.dft import EV_PER_HARTREE
+from probe.classifier.labels import canonical, reserved
+from probe.conformers.conformer import rounded
+from probe.conformers.molecules import of_smiles
+from probe.dft.scf import EV_PER_HARTREE
 from probe.errors import ProbeError
-from probe.labels import canonical, reserved
-from probe.molecules import of_smiles
 
 SHA256 = "1d88c2988007c6778e717ee3224cf511bd60e10732ebe3b7ed500ea5af05c9f0"
 PARTS = tuple(f"qm9pack/data/qm9_part{number}.csv" for number in (1, 2, 3))

@@ -22,8 +22,9 @@ from build import METHOD
 from numpy.typing import NDArray
 from potential import Examples, Recipe, energies, train
 
-from probe import labels, tables
+from probe import tables
 from probe.backbones import mace
+from probe.classifier import labels
 from probe.errors import ProbeError
 
 FAMILY = "mace-qm9-small"

@@ -5,9 +5,11 @@ import re
 import sys
 from pathlib import Path
 
-from probe import card, plan, tables, watch, weights
 from probe import config as checks
+from probe import tables, watch, weights
+from probe.classifier import card
 from probe.errors import ProbeError
+from probe.library import plan
 
 # The `probe` of the Python that runs Snakemake serves the jobs, unless an environment that the
 # job activates brings its own. Threads that wait do so asleep: on a shared node, spinning ones

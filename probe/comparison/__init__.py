@@ -1,0 +1,1 @@
+"""PROBE beside its peers, on the same labels and splits."""

@@ -1,0 +1,1 @@
+"""Conformers: from a record to a row of the conformer table."""

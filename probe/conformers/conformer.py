@@ -1,0 +1,347 @@
+"""Conformers: from a record of a library to a row of the conformer table, or to a reject."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDetermineBonds
+from scipy.spatial import cKDTree
+
+from probe import tables
+from probe.conformers import geometry
+from probe.conformers.geometry import canonical_smiles
+from probe.conformers.molecules import connected
+from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecule, tidy
+
+MIN_DISTANCE = 0.5
+"""Å; the shortest bond there is (H-H) has 0.74, so closer atoms are a damaged record."""
+
+MAX_COORDINATE = 1e5
+"""Å; farther out no molecule is meant."""
+
+MAX_ATOMS = 20_000
+"""More is no molecule of a library, and would take minutes only to be looked at."""
+
+MAX_PERCEIVED = 150
+"""Atoms beyond which no bond orders are sought for a record that states no bonds."""
+
+MAX_PERCEPTIONS = 20_000
+"""Combinations of valences that are tried in that search."""
+
+CHARGE_KEYS = ("charge", "total_charge", "net_charge")
+MULTIPLICITY_KEYS = ("multiplicity", "spin_multiplicity", "mult", "spin")
+"""Keys of XYZ info and Parquet columns that state charge and 2S + 1, in any letter case."""
+
+Row = dict[str, Any]
+"""One row of ``schemas.CONFORMERS``."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How records become conformers: the ``ingest`` section of the configuration."""
+
+    seed: int = 42
+    forcefield: geometry.Forcefield = "mmff94"
+    mixtures: Literal["largest", "keep", "reject"] = "largest"
+    flat_records: Literal["embed", "reject"] = "embed"
+    smiles_column: str = "smiles"
+    name_column: str | None = "name"
+    charge_tag: str | None = None
+    multiplicity_tag: str | None = None
+    pickles: Literal["refuse", "trust"] = "refuse"
+
+
+def conformer(record: Record, options: Options) -> Row | Reject:
+    """The conformer of ``record``, or why there is none.
+
+    The same record and options give the same row, whatever was read before it.
+    """
+    try:
+        with rdBase.BlockLogs():
+            if isinstance(record.molecule, Atoms):
+                return _from_atoms(record, record.molecule, options)
+            return _from_molecule(record, record.molecule, options)
+    except Unusable as unusable:
+        return Reject(record.source, tidy(str(unusable)), record.name)
+    except (RuntimeError, ValueError) as error:  # what RDKit raises for a molecule beyond it
+        reason = f"RDKit gives up on it: {tables.first_line(error)}"
+        return Reject(record.source, tidy(reason), record.name)
+
+
+def is_flat(record: Record) -> bool:
+    """Whether ``record`` has no coordinates in space, so that ingest builds them."""
+    return not isinstance(record.molecule, Atoms) and _is_flat(record.molecule)
+
+
+def rounded(positions: ArrayLike) -> NDArray[np.float64]:
+    """``positions`` (any shape, Å) rounded to 1e-4 Å, without negative zeros."""
+    return _units(positions) / 1e4 + 0.0
+
+
+def conformer_id(
+    numbers: Sequence[int] | NDArray[Any],
+    positions: ArrayLike,
+    charge: int,
+    multiplicity: int,
+) -> str:
+    """Content hash of a conformer: 32 hexadecimal digits, the same on every machine.
+
+    Args:
+        numbers: atomic numbers [N].
+        positions: coordinates [N, 3] or [3N] row-major, Å; rounded here to 1e-4.
+        charge: total charge in elementary charges.
+        multiplicity: 2S + 1.
+    """
+    elements = np.asarray(numbers, dtype=np.uint8).ravel()
+    units = _units(positions).astype("<i8").ravel()
+    if units.size != 3 * elements.size:
+        raise ValueError(f"{elements.size} atoms need {3 * elements.size} coordinates")
+    header = np.array([elements.size, charge, multiplicity], dtype="<i8")
+    content = header.tobytes() + elements.tobytes() + units.tobytes()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _units(positions: ArrayLike) -> NDArray[np.float64]:
+    return np.rint(np.asarray(positions, dtype=np.float64) * 1e4)
+
+
+def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
+    _check_atoms(molecule)
+    _check_charge(_stated(record, (options.charge_tag,)), molecule)
+    flat = _is_flat(molecule)
+    if flat and options.flat_records == "reject" and molecule.GetNumConformers():
+        raise Unusable("2D record, and the configuration rejects those (ingest: flat_records)")
+    kept, mixture_note = _fragment(molecule, options)
+    multiplicity = _multiplicity(record, kept, options)
+    check_parity(_electrons(kept), multiplicity)
+    if flat:
+        built = geometry.build(kept, options.seed, options.forcefield)
+        kept, smiles, note = built.molecule, built.smiles, built.note
+    else:
+        _check_complete(kept)
+        smiles, note = canonical_smiles(kept), ""
+    return _row(
+        record,
+        np.array([atom.GetAtomicNum() for atom in kept.GetAtoms()]),
+        kept.GetConformer().GetPositions(),
+        charge=Chem.GetFormalCharge(kept),
+        multiplicity=multiplicity,
+        smiles=smiles,
+        notes=(mixture_note, note),
+    )
+
+
+def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
+    _check_positions(atoms.numbers, atoms.positions)
+    charge = _stated(record, (options.charge_tag, *CHARGE_KEYS))
+    multiplicity = _stated(record, (options.multiplicity_tag, *MULTIPLICITY_KEYS))
+    multiplicity = 1 if multiplicity is None else multiplicity
+    molecule = stated_molecule(atoms)
+    if molecule is not None:
+        _check_charge(charge, molecule)
+        charge = Chem.GetFormalCharge(molecule)
+    charge = charge or 0
+    check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
+    if molecule is None:
+        bonded = connected(atoms.numbers.tolist(), atoms.positions)
+        note, smiles = _whole_note(bonded, options), _perceived(bonded, charge, multiplicity)
+    else:
+        note, smiles = _whole_note(molecule, options), canonical_smiles(molecule)
+    return _row(
+        record,
+        atoms.numbers,
+        atoms.positions,
+        charge=charge,
+        multiplicity=multiplicity,
+        smiles=smiles,
+        notes=(note,),
+    )
+
+
+def _row(
+    record: Record,
+    numbers: NDArray[Any],
+    positions: NDArray[np.float64],
+    *,
+    charge: int,
+    multiplicity: int,
+    smiles: str,
+    notes: tuple[str, ...],
+) -> Row:
+    """``positions`` are [N, 3], Å."""
+    _check_positions(numbers, positions)
+    kept = rounded(positions)
+    return {
+        "conformer_id": conformer_id(numbers, kept, charge, multiplicity),
+        "molecule_id": record.name,
+        "source": record.source,
+        "smiles": smiles,
+        "n_atoms": len(numbers),
+        "charge": charge,
+        "multiplicity": multiplicity,
+        "numbers": numbers.tolist(),
+        "positions": kept.ravel().tolist(),
+        "note": "; ".join(note for note in (record.note, *notes) if note),
+    }
+
+
+def _stated(record: Record, keys: tuple[str | None, ...]) -> int | None:
+    """The whole number that the first of ``keys`` among the tags states; None if none does."""
+    names = [key.casefold() for key in keys if key is not None]
+    found = next((name for name in names if record.tags.get(name)), None)
+    if found is None:
+        return None
+    text = record.tags[found]
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    if number != np.rint(number) or abs(number) > 1000:
+        raise Unusable(f"{found} is '{text[:40]}', not a whole number")
+    return int(number)
+
+
+def _check_charge(stated: int | None, molecule: Chem.Mol) -> None:
+    charge = Chem.GetFormalCharge(molecule)
+    if stated not in (None, charge):
+        raise Unusable(f"tag says {_signed(stated)}, formal charges sum to {_signed(charge)}")
+
+
+def _signed(charge: int | None) -> str:
+    return f"{charge:+d}" if charge else "0"
+
+
+def _check_atoms(molecule: Chem.Mol) -> None:
+    _check_size(molecule.GetNumAtoms())
+    for atom in molecule.GetAtoms():
+        place = f"atom {atom.GetIdx() + 1}"
+        if atom.GetAtomicNum() == 0:
+            raise Unusable(f"{place} is a dummy or an R-group, not an element")
+        if atom.HasQuery():
+            raise Unusable(f"{place} is a query, not an element")
+    if any(bond.HasQuery() for bond in molecule.GetBonds()):
+        raise Unusable("a bond is a query, of no definite order")
+
+
+def _check_size(n_atoms: int) -> None:
+    if not n_atoms:
+        raise Unusable("no atoms")
+    if n_atoms > MAX_ATOMS:
+        raise Unusable(f"{n_atoms} atoms are more than the {MAX_ATOMS} that are read as a molecule")
+
+
+def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> None:
+    """Refuse atoms and coordinates that no molecule has: [N] and [N, 3], Å."""
+    _check_size(len(numbers))
+    strange = np.flatnonzero((numbers < 1) | (numbers > 118))
+    if strange.size:
+        first = strange[0]
+        raise Unusable(f"atom {first + 1} has atomic number {numbers[first]}: not an element")
+    bad = np.flatnonzero(~(np.abs(positions) <= MAX_COORDINATE).all(axis=1))
+    if bad.size:
+        x, y, z = positions[bad[0]]
+        raise Unusable(f"atom {bad[0] + 1} has impossible coordinates ({x:g}, {y:g}, {z:g})")
+    pairs = cKDTree(positions).query_pairs(MIN_DISTANCE, output_type="ndarray")
+    if len(pairs):
+        i, j = min(map(tuple, np.sort(pairs, axis=1).tolist()))
+        distance = float(np.linalg.norm(positions[i] - positions[j]))
+        raise Unusable(
+            f"atoms {i + 1} and {j + 1} are {distance:.2f} Å apart, closer than {MIN_DISTANCE} Å"
+        )
+
+
+def check_parity(electrons: int, multiplicity: int) -> None:
+    """Refuse a multiplicity that so many electrons cannot have.
+
+    Raises:
+        Unusable: in words for a chemist.
+    """
+    if electrons < 1:
+        raise Unusable("no electrons are left with that charge")
+    unpaired = multiplicity - 1
+    if multiplicity < 1 or unpaired > electrons or (electrons - unpaired) % 2:
+        noun = "electron" if electrons == 1 else "electrons"
+        raise Unusable(f"{electrons} {noun} cannot have multiplicity {multiplicity}")
+
+
+def _electrons(molecule: Chem.Mol) -> int:
+    atoms = molecule.GetAtoms()
+    protons = sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in atoms)
+    return int(protons - Chem.GetFormalCharge(molecule))
+
+
+def _multiplicity(record: Record, molecule: Chem.Mol, options: Options) -> int:
+    stated = _stated(record, (options.multiplicity_tag,))
+    radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    return 1 + radicals if stated is None else stated
+
+
+def _fragment(molecule: Chem.Mol, options: Options) -> tuple[Chem.Mol, str]:
+    """What the configuration leaves of a salt or mixture, and what was taken away."""
+    fragments = Chem.GetMolFrags(molecule, asMols=True)
+    if len(fragments) == 1 or options.mixtures == "keep":
+        return molecule, ""
+    if options.mixtures == "reject":
+        raise _mixture(len(fragments))
+    ranked = sorted(fragments, key=lambda part: (-part.GetNumHeavyAtoms(), canonical_smiles(part)))
+    removed = ".".join(canonical_smiles(part) for part in ranked[1:])
+    return ranked[0], f"largest of {len(ranked)} molecules kept, {removed} removed"
+
+
+def _mixture(count: int) -> Unusable:
+    return Unusable(
+        f"mixture of {count} molecules, and the configuration rejects those (ingest: mixtures)"
+    )
+
+
+def _is_flat(molecule: Chem.Mol) -> bool:
+    """Whether the record has no coordinates in space: none at all, or a drawing's.
+
+    A drawing may be marked as 3D; it gives itself away by lying in the plane without hydrogens.
+    """
+    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+        return True
+    missing = _missing_hydrogens(molecule)
+    heights = molecule.GetConformer().GetPositions()[:, 2]
+    return bool(missing and molecule.GetNumAtoms() + missing > 4 and not heights.any())
+
+
+def _missing_hydrogens(molecule: Chem.Mol) -> int:
+    return sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+
+
+def _check_complete(molecule: Chem.Mol) -> None:
+    missing = _missing_hydrogens(molecule)
+    if missing:
+        raise Unusable(
+            f"3D record that lacks {missing} of its hydrogens, so its energy would be another "
+            "molecule's; add them with coordinates, or give the record as SMILES"
+        )
+
+
+def _perceived(bonded: Chem.Mol, charge: int, multiplicity: int) -> str:
+    """Canonical SMILES with the bond orders that the geometry suggests; empty if it is unclear."""
+    if multiplicity != 1 or bonded.GetNumAtoms() > MAX_PERCEIVED:
+        return ""
+    try:
+        rdDetermineBonds.DetermineBondOrders(bonded, charge=charge, maxIterations=MAX_PERCEPTIONS)
+        return canonical_smiles(bonded) if Chem.GetFormalCharge(bonded) == charge else ""
+    except (RuntimeError, ValueError):
+        return ""
+
+
+def _whole_note(bonded: Chem.Mol, options: Options) -> str:
+    """What becomes of a mixture whose record states no bonds.
+
+    The largest molecule is not cut out of it: its charge would be a guess.
+    """
+    count = len(Chem.GetMolFrags(bonded))
+    if count == 1 or options.mixtures == "keep":
+        return ""
+    if options.mixtures == "reject":
+        raise _mixture(count)
+    return f"all {count} molecules kept, as the record states no bonds"

@@ -1,0 +1,1 @@
+"""Reference energies: what they cost, computing them, and the energies that result."""

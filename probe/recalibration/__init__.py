@@ -1,0 +1,1 @@
+"""The loop: PROBE fitted again to what recomputing gained."""

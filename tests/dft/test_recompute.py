@@ -1,0 +1,363 @@
+"""Recomputing: shards by cost, worst first; real DFT on two and three atoms; stop and resume."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pyscf.dft
+import pytest
+from pyscf import gto
+from recomputable import (
+    HYDROGEN,
+    IMIDOGEN,
+    NITROGEN,
+    NITROGEN_LONG,
+    OXYGEN,
+    URANIUM,
+    WATER,
+    Library,
+    in_this_process,
+    positions,
+)
+from repository import ROOT
+
+from probe import schemas, tables
+from probe.classifier import labels
+from probe.dft import engines, recompute, scf, workers
+from probe.dft.journal import Journal
+from probe.dft.methods import B97_3C, WB97M_D3
+from probe.errors import ProbeError
+
+ATOM_NAMES = {1: "H", 7: "N", 8: "O"}
+
+
+def scf_hartree(molecule, charge=0, spin=0):
+    """The SCF energy of B97-3c by PySCF called directly."""
+    atoms = [
+        (ATOM_NAMES[number], place)
+        for number, place in zip(molecule[0], positions(molecule).tolist(), strict=True)
+    ]
+    built = gto.M(atom=atoms, charge=charge, spin=spin, basis="def2-mtzvp", verbose=0)
+    mean_field = pyscf.dft.KS(built, xc="GGA_XC_B97_3C").density_fit(auxbasis="def2-universal-jfit")
+    mean_field.grids.level, mean_field.conv_tol = 2, 1e-9
+    return mean_field.kernel()
+
+
+@pytest.fixture
+def library():
+    return Library()
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Tasks run in this process, in order."""
+    monkeypatch.setattr(workers, "pool", in_this_process)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The conformers that are computed, as they are asked for."""
+    asked = []
+    compute = scf.reference_energy
+
+    def reference_energy(numbers, *arguments, **options):
+        asked.append(numbers.tolist())
+        return compute(numbers, *arguments, **options)
+
+    monkeypatch.setattr(scf, "reference_energy", reference_energy)
+    return asked
+
+
+def run(folder, store, shard=0, **options):
+    return recompute.compute(folder, shard, "pyscf", store, options.pop("jobs", 1), **options)
+
+
+def rows(folder, shard=0):
+    table = tables.read(recompute.shard_path(folder, shard), schemas.COMPUTED).to_pylist()
+    return {row["conformer_id"]: row for row in table}
+
+
+class TestShards:
+    @pytest.fixture
+    def folder(self, library, tmp_path):
+        self.ids = [
+            library.add("N#N", NITROGEN, p=0.7, energy_ev=-1.0),
+            library.add("O", WATER, p=0.9, energy_ev=-1.0),
+            library.add("[HH]", HYDROGEN, p=0.6, energy_ev=-1.0),
+            library.add("[U]", URANIUM, multiplicity=5),
+            library.add("O=O", OXYGEN, multiplicity=3),
+        ]
+        return library.write(tmp_path / "lib")
+
+    def test_the_worst_come_first_and_before_them_what_nothing_is_known_of(self, folder):
+        plan = recompute.shards(folder, B97_3C, recompute.Settings())
+        assert plan["smiles"].to_list() == ["[U]", "O=O", "O", "N#N", "[HH]"]
+        assert plan["shard"].to_list() == [0] * 5
+        assert plan["core_hours"].is_null().to_list() == [True] + [False] * 4
+
+    def test_each_shard_has_its_part_of_the_cost(self, library, tmp_path):
+        for number in range(40):
+            stretched = [7, 7], [[0, 0, 0], [0, 0, 1.1 + number / 100]]
+            library.add("N#N", stretched, p=number / 40)
+        folder = library.write(tmp_path / "lib")
+        whole = recompute.shards(folder, B97_3C, recompute.Settings())["core_hours"].sum()
+        settings = recompute.Settings(shard_core_hours=whole / 4 * 1.001)
+        plan = recompute.shards(folder, B97_3C, settings)
+        parts = plan.group_by("shard").agg(pl.col("core_hours").sum(), pl.len())
+        assert recompute.n_shards(folder) == 4
+        assert parts["len"].to_list() == [10] * 4
+        assert plan["shard"].head(4).sort().to_list() == [0, 1, 2, 3]
+
+    def test_a_budget_leaves_out_the_least_bad(self, folder):
+        plan = recompute.shards(folder, B97_3C, recompute.Settings())
+        known = plan["core_hours"].fill_null(0.0)
+        budget = float(known[:3].sum()) * 1.0001
+        short = recompute.shards(folder, B97_3C, recompute.Settings(budget_core_hours=budget))
+        assert short["shard"].to_list() == [0, 0, 0, None, None]
+
+    def test_of_no_conformer_there_is_no_shard(self, library, tmp_path):
+        library.add("O", WATER, p=0.1, accept=True)
+        folder = library.write(tmp_path / "lib")
+        assert recompute.shards(folder, B97_3C, recompute.Settings()).is_empty()
+        assert recompute.n_shards(folder) == 0
+
+    def test_a_list_of_other_conformers_is_refused(self, folder):
+        path = folder / "conformers/00000.parquet"
+        table = tables.read(path, schemas.CONFORMERS)
+        tables.write(path, table.slice(1), schemas.CONFORMERS, {})
+        with pytest.raises(ProbeError, match=r"1 listed conformers are not in its shards"):
+            recompute.shards(folder, B97_3C, recompute.Settings())
+
+    def test_the_method_is_the_backbones(self):
+        assert recompute.method_of({"backbone": "aimnet2-b973c"}) is B97_3C
+        assert recompute.method_of({"backbone": "aimnet2-wb97m-d3-2"}) is WB97M_D3
+        with pytest.raises(ProbeError, match=r"TZVPPD is not one that .* the nearest is wB97M-D3"):
+            recompute.method_of({"backbone": "mace-off23-small"})
+
+
+@pytest.mark.usefixtures("here")
+class TestEnergies:
+    def test_closed_and_open_shells_and_ions(self, library, tmp_path):
+        """Each is the method's to 1e-6 hartree."""
+        cases = {
+            library.add("O", WATER, p=0.9): (WATER, 0, 0),
+            library.add("O", WATER, charge=1, multiplicity=2): (WATER, 1, 1),
+            library.add("O=O", OXYGEN, multiplicity=3): (OXYGEN, 0, 2),
+        }
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        assert run(folder, tmp_path / "store") == recompute.Outcome(3, 0, 0)
+        for name, row in rows(folder).items():
+            assert row["e_scf_hartree"] == pytest.approx(scf_hartree(*cases[name]), rel=0, abs=1e-6)
+            parts = row["e_scf_hartree"] + row["e_d3_hartree"] + row["e_srb_hartree"]
+            assert row["dft_energy_ev"] == pytest.approx(parts * scf.EV_PER_HARTREE, abs=1e-9)
+            assert (row["method"], row["engine"], row["reason"]) == ("B97-3c", "PySCF", None)
+
+    def test_what_has_none_has_the_reason_and_nothing_is_lost(self, library, tmp_path):
+        reasons = {
+            library.add("[NH]", IMIDOGEN): "the SCF found no converged state with the lowest",
+            library.add("[U]", URANIUM, multiplicity=5): "B97-3c has no basis for U",
+            library.add("O=O", OXYGEN, multiplicity=2): "16 electrons cannot have multiplicity 2",
+            library.add("N#N", NITROGEN): None,
+        }
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        assert run(folder, tmp_path / "store") == recompute.Outcome(1, 3, 0)
+        found = rows(folder)
+        assert found.keys() == reasons.keys()
+        for name, reason in reasons.items():
+            assert (found[name]["dft_energy_ev"] is None) == (reason is not None)
+            assert (found[name]["reason"] or "").startswith(reason or "")
+        (ladder,) = (row["reason"] for row in found.values() if "SCF" in (row["reason"] or ""))
+        assert "level shift, second order" in ladder
+
+    def test_a_remedy_that_helped_is_named(self, library, tmp_path, monkeypatch):
+        def hopeless(mean_field):
+            mean_field.max_cycle = 1
+            return mean_field
+
+        monkeypatch.setitem(scf.REMEDIES, "", hopeless)
+        library.add("N#N", NITROGEN)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        run(folder, tmp_path / "store")
+        (row,) = rows(folder).values()
+        assert (row["converged"], row["remedy"]) == (True, "level shift")
+
+
+@pytest.mark.usefixtures("here")
+class TestTheStore:
+    @pytest.fixture
+    def folder(self, library, tmp_path):
+        library.add("N#N", NITROGEN, p=0.9)
+        library.add("N#N", NITROGEN_LONG, p=0.8)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        return folder
+
+    def test_a_second_run_computes_nothing(self, folder, tmp_path, counted):
+        run(folder, tmp_path / "store")
+        before = rows(folder)
+        recompute.shard_path(folder, 0).unlink()
+        counted.clear()
+        assert run(folder, tmp_path / "store") == recompute.Outcome(2, 0, 0)
+        assert (rows(folder), counted) == (before, [])
+
+    def test_nor_does_another_library_with_the_same_conformers(self, folder, tmp_path, counted):
+        run(folder, tmp_path / "store")
+        other = Library()
+        other.add("nitrogen", NITROGEN_LONG)
+        other.add("H2", HYDROGEN)
+        second = other.write(tmp_path / "other")
+        recompute.shards(second, B97_3C, recompute.Settings())
+        counted.clear()
+        assert run(second, tmp_path / "store") == recompute.Outcome(2, 0, 0)
+        assert counted == [[1, 1]]
+
+    def test_two_projects_with_libraries_of_one_name_may_run_at_once(
+        self, folder, library, tmp_path
+    ):
+        theirs = library.write(tmp_path / "theirs" / folder.name)
+        recompute.shards(theirs, B97_3C, recompute.Settings())
+        origin = engines.origin("pyscf", B97_3C)
+        part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", theirs, "00000")
+        with Journal(part, schemas.COMPUTED, origin):
+            assert run(folder, tmp_path / "store") == recompute.Outcome(2, 0, 0)
+
+    def test_a_run_that_was_killed_is_gone_on_with_in_another_shard(
+        self, folder, tmp_path, counted
+    ):
+        """Its journal is all that it left."""
+        first = tables.frame(folder / recompute.PLAN, schemas.TO_COMPUTE)["conformer_id"][0]
+        done = {"conformer_id": first, "method": "B97-3c", "engine": "PySCF"}
+        done |= engines.failed("said by the journal")
+        store = tmp_path / "store/pyscf-B97-3c/lib-00007.parquet"
+        with Journal(store, schemas.COMPUTED, engines.origin("pyscf", B97_3C)) as journal:
+            journal.append(done)
+        assert not store.exists()
+        assert run(folder, tmp_path / "store") == recompute.Outcome(1, 1, 0)
+        assert counted == [[7, 7]]
+        assert rows(folder)[first]["reason"] == "said by the journal"
+
+    def test_the_budget_is_what_is_spent(self, library, tmp_path, monkeypatch):
+        """The first takes more than all were to take: the other is left."""
+        ids = [library.add("N#N", NITROGEN, p=0.9), library.add("N#N", NITROGEN_LONG, p=0.8)]
+        folder = library.write(tmp_path / "lib")
+        budget = recompute.Settings(budget_core_hours=0.01)
+        recompute.shards(folder, B97_3C, budget)
+        compute = engines.compute
+
+        def slow(*arguments, **options):
+            return compute(*arguments, **options) | {"dft_seconds": 40.0}
+
+        monkeypatch.setattr(engines, "compute", slow)
+        assert run(folder, tmp_path / "store") == recompute.Outcome(1, 0, 1)
+        assert list(rows(folder)) == ids[:1]
+
+    def test_a_full_disk_is_said_and_what_was_finished_is_kept(
+        self, folder, tmp_path, counted, monkeypatch
+    ):
+        append = Journal.append
+
+        def full(journal, row):
+            if journal.rows:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal.path))
+            append(journal, row)
+
+        monkeypatch.setattr(Journal, "append", full)
+        with pytest.raises(ProbeError, match="No space left on device; what is finished is kept"):
+            run(folder, tmp_path / "store")
+        assert not recompute.shard_path(folder, 0).exists()
+        monkeypatch.setattr(Journal, "append", append)
+        counted.clear()
+        assert run(folder, tmp_path / "store") == recompute.Outcome(2, 0, 0)
+        assert len(counted) == 1
+
+    def test_a_store_that_cannot_be_written_to(self, folder, tmp_path):
+        (tmp_path / "store").write_text("a file")
+        with pytest.raises(ProbeError, match=r"cannot be written to .*; choose another place"):
+            run(folder, tmp_path / "store")
+
+
+class TestRefusal:
+    def test_a_library_without_a_plan(self, tmp_path):
+        with pytest.raises(ProbeError, match="make it with `probe shards"):
+            run(tmp_path, tmp_path / "store")
+
+    def test_a_shard_that_there_is_not(self, library, tmp_path):
+        library.add("N#N", NITROGEN)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        with pytest.raises(ProbeError, match="has 1 shards, and 1 is none"):
+            run(folder, tmp_path / "store", shard=1)
+
+    def test_an_engine_that_this_machine_has_not(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(engines, "_has_cuda", lambda: False)
+        with pytest.raises(ProbeError, match="gpu4pyscf needs CUDA and the package"):
+            recompute.compute(tmp_path, 0, "gpu4pyscf", tmp_path / "store", 1)
+
+    @pytest.mark.usefixtures("here")
+    def test_what_is_recomputed_is_no_label(self, library, tmp_path):
+        """A reserved molecule may be among it."""
+
+        library.add("N#N", NITROGEN)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        run(folder, tmp_path / "store")
+        with pytest.raises(ProbeError, match="no column"):
+            labels.read(recompute.shard_path(folder, 0))
+
+
+class TestTheCommand:
+    """In processes of its own, with a worker that is killed and one that finishes."""
+
+    SLOW = [53] * 4, [[0, 0, 0], [2.7, 0, 0], [0, 2.7, 0], [2.7, 2.7, 0]]
+
+    @pytest.fixture
+    def folder(self, library, tmp_path):
+        self.quick = library.add("N#N", NITROGEN, p=0.9)
+        library.add("II.II", self.SLOW, p=0.8)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        return folder
+
+    def start(self, folder, tmp_path):
+        return subprocess.Popen(
+            [sys.executable, "-m", "probe.cli", "recompute", str(folder), "--store", "store"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @staticmethod
+    def worker(process):
+        """The worker process, once it is there."""
+        while True:
+            for listed in Path(f"/proc/{process.pid}/task").glob("*/children"):
+                for child in listed.read_text().split():
+                    if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                        return int(child)
+            time.sleep(0.05)
+
+    def test_a_killed_worker_is_said_and_what_it_had_finished_is_kept(self, folder, tmp_path):
+        part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", folder, "00000")
+        journal = part.with_name(f"{part.name}.journal")
+        process = self.start(folder, tmp_path)
+        while not (journal.exists() and self.quick in journal.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(self.worker(process), signal.SIGKILL)
+        _, printed = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert "a worker process died" in printed.splitlines()[-1]
+        assert "lib.xyz:2" in printed.splitlines()[-1]
+        lines = [line for line in journal.read_text().splitlines()[1:] if line]
+        assert [json.loads(line)["conformer_id"] for line in lines] == [self.quick]
