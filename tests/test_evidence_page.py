@@ -35,7 +35,7 @@ def table(script, standings, name):
     page = script["filled"](f"before\n<!-- table {name} -->old<!-- end -->\nafter", standings)
     assert page.startswith("before\n")
     assert page.endswith("\nafter")
-    return [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith("| ")]
+    return [row[2:-2].split(" | ") for row in page.splitlines() if row.startswith("| ")]
 
 
 def test_peers_stand_the_best_first_with_their_distance_from_probe(script):
