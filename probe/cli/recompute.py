@@ -84,11 +84,18 @@ def recompute(folder: Path, shard: int | None, engine: str, store: Path, jobs: i
     from probe.dft import recompute as recomputing
 
     chosen = range(recomputing.n_shards(folder)) if shard is None else [shard]
+    n_died = 0
     for number in chosen:
         done = recomputing.compute(folder, number, engine, store, jobs)
+        n_died += done.n_died
         click.echo(
             f"{recomputing.shard_path(folder, number)}: {done.n_computed} computed, "
             f"{done.n_failed} failed, {done.n_left} left"
+        )
+    if n_died:
+        click.echo(
+            f"{folder}: {n_died} of those that failed ended their worker process; the same "
+            "command tries them again"
         )
 
 

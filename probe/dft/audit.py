@@ -116,9 +116,9 @@ def _checked(
 ) -> pl.DataFrame:
     hours = cost.core_hours(drawn["numbers"], method, drawn["multiplicity"])
     rows = drawn.with_columns(core_hours=hours)
-    done = recompute.resumed(rows.to_dicts(), method, engine, part, jobs)
+    done, died = recompute.resumed(rows.to_dicts(), method, engine, part, jobs)
     schema = pl.DataFrame(schemas.COMPUTED.empty_table()).schema
-    found = pl.DataFrame(done, schema=schema).drop("method")
+    found = pl.DataFrame(done + died, schema=schema).drop("method")
     known = rows.rename({"reason": "why"}).join(found, on="conformer_id", maintain_order="left")
     shifted = known.with_columns(energies.shifts(known, card))
     error = pl.col("dft_energy_ev") - pl.col("shift") - pl.col("energy_ev")

@@ -10,6 +10,7 @@ import numpy as np
 from probe.dft import scf
 from probe.dft.journal import Row
 from probe.dft.methods import Method
+from probe.dft.workers import Died
 from probe.errors import ProbeError
 
 ENGINES = ("pyscf", "gpu4pyscf")
@@ -64,6 +65,17 @@ def compute(row: Mapping[str, Any], method: Method, engine: str) -> Row:
     )
     answer["dft_energy_ev"] = answer.pop("energy_ev")
     return found | answer | {"reason": None if answer["converged"] else _unconverged(answer)}
+
+
+def died(what: Died, method: Method, engine: str) -> Row:
+    """A row of ``schemas.COMPUTED`` for a conformer that ended its worker process."""
+    return {
+        "conformer_id": what.row["conformer_id"],
+        "method": method.name,
+        "engine": PROGRAMS[engine],
+        **failed(what.reason),
+        "dft_seconds": what.seconds,
+    }
 
 
 def failed(reason: str) -> Row:

@@ -57,13 +57,14 @@ def label(
 
     ``path`` is in any format that ingest reads. Conformers that ``out`` or its journal holds are
     not computed again, and none of them is dropped: what ``path`` does not name comes after what
-    it names. No new one is started once ``budget_hours`` of wall time are over. Molecules
-    reserved for testing are left out unless ``with_reserved``. Call it from the main thread.
+    it names. No new one is started once ``budget_hours`` of wall time are over. One that ends its
+    worker process twice is left. Molecules reserved for testing are left out unless
+    ``with_reserved``. Call it from the main thread.
 
     Raises:
         ProbeError: the input cannot be read or holds no conformer that could be labelled; the
-            output cannot be written or was made otherwise; a worker process died; or the run
-            was stopped (Ctrl-C, SIGTERM).
+            output cannot be written or was made otherwise; or the run was stopped (Ctrl-C,
+            SIGTERM).
     """
     tables.require_writable(out.parent, "choose another place for --out")
     with workers.stoppable():
@@ -75,15 +76,23 @@ def label(
             _estimate(left, len(conformers) - len(left), jobs)
             cost_of = {row["conformer_id"]: cost.seconds(row["numbers"]) for row in left}
             task = partial(_label_one, settings=settings)
-            with workers.pool(jobs) as pool:
-                results = workers.computed(pool, jobs, left, task, partial(_in_time, deadline))
-                for row in workers.progress(results, cost_of, _say):
-                    journal.append(row)
-            found = _ordered(journal.rows, conformers)
-            journal.finish(found)
-    n_labelled = sum(row["converged"] for row in found)
+            in_time = partial(_in_time, deadline)
+            with workers.pool() as pool:
+                results = workers.computed(pool, jobs, left, task, in_time, _say)
+                for found in workers.progress(results, cost_of, _say):
+                    _keep(found, journal)
+            labelled = _ordered(journal.rows, conformers)
+            journal.finish(labelled)
+    n_labelled = sum(row["converged"] for row in labelled)
     n_left = sum(key not in journal.rows for key in conformers)
-    return Outcome(n_labelled, len(found) - n_labelled, n_left)
+    return Outcome(n_labelled, len(labelled) - n_labelled, n_left)
+
+
+def _keep(found: Row | workers.Died, journal: Journal) -> None:
+    if isinstance(found, workers.Died):
+        _say(f"{found.row['source']}: {found.reason}; it has no label, the next run tries it again")
+    else:
+        journal.append(found)
 
 
 def _ordered(done: Mapping[str, Row], conformers: Mapping[str, Row]) -> list[Row]:

@@ -39,11 +39,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Conformers of a shard with an energy, without one for a reason, and not yet done."""
+    """Conformers of a shard with an energy, without one for a reason, and not yet done.
+
+    Of those that failed, ``n_died`` ended their worker process, and are tried again by the next
+    run; the others are not.
+    """
 
     n_computed: int
     n_failed: int
     n_left: int
+    n_died: int = 0
 
 
 def method_of(card: Mapping[str, Any]) -> Method:
@@ -153,7 +158,7 @@ def compute(folder: Path, shard: int, engine: str, store: Path, jobs: int) -> Ou
 
     Raises:
         ProbeError: there is no plan or no such shard, the engine is not there, the store cannot
-            be written to, a worker process died, or the run was stopped (Ctrl-C, SIGTERM).
+            be written to, or the run was stopped (Ctrl-C, SIGTERM).
     """
     engines.require(engine)
     plan, record = planned(folder)
@@ -162,10 +167,11 @@ def compute(folder: Path, shard: int, engine: str, store: Path, jobs: int) -> Ou
         raise ProbeError(f"{folder / PLAN}: has {record['n_shards']} shards, and {shard} is none")
     allowance = _allowance(plan, shard, record["budget_core_hours"])
     method = methods.named(record["method"])
-    done = resumed(rows, method, engine, part_of(store, folder, f"{shard:05d}"), jobs, allowance)
-    tables.write(shard_path(folder, shard), done, schemas.COMPUTED, record)
-    n_computed = sum(row["converged"] for row in done)
-    return Outcome(n_computed, len(done) - n_computed, len(rows) - len(done))
+    part = part_of(store, folder, f"{shard:05d}")
+    done, died = resumed(rows, method, engine, part, jobs, allowance)
+    tables.write(shard_path(folder, shard), done + died, schemas.COMPUTED, record)
+    n_computed, n_tried = sum(row["converged"] for row in done), len(done) + len(died)
+    return Outcome(n_computed, n_tried - n_computed, len(rows) - n_tried, len(died))
 
 
 def resumed(
@@ -175,11 +181,13 @@ def resumed(
     part: Path,
     jobs: int,
     allowance_hours: float | None = None,
-) -> list[Row]:
+) -> tuple[list[Row], list[Row]]:
     """What the store holds of ``rows`` or now gets, in their order (``schemas.COMPUTED``).
 
-    ``part`` is the file that this run adds to, in a folder of the store, below which every
-    program and method has its own. Raises what ``compute`` does.
+    And those that ended their worker process: the store does not keep them, so that the next run
+    tries them again, perhaps with more memory. ``part`` is the file that this run adds to, in a
+    folder of the store, below which every program and method has its own. Raises what ``compute``
+    does.
     """
     origin = engines.origin(engine, method)
     place = part.parent / re.sub(r"[^A-Za-z0-9-]+", "-", f"{engine}-{method.name}").strip("-")
@@ -192,22 +200,27 @@ def resumed(
     ):
         done = known | journal.rows
         wanted = {row["conformer_id"] for row in rows}
+        died: list[Row] = []
         left = [row for row in rows if row["conformer_id"] not in done]
         _say(f"{len(left)} conformers to compute, {len(rows) - len(left)} done before")
 
         def affordable() -> bool:
-            spent = sum(done[name]["dft_seconds"] for name in wanted & done.keys())
+            finished = [*(done[name] for name in wanted & done.keys()), *died]
+            spent = sum(row["dft_seconds"] for row in finished)
             return allowance_hours is None or spent < 3600 * allowance_hours
 
         expected = {row["conformer_id"]: row["core_hours"] or 1e-6 for row in left}
         task = partial(engines.compute, method=method, engine=engine)
-        with workers.pool(jobs) as pool:
-            results = workers.computed(pool, jobs, left, task, affordable)
-            for row in workers.progress(results, expected, _say):
-                journal.append(row)
-                done[row["conformer_id"]] = row
+        with workers.pool() as pool:
+            results = workers.computed(pool, jobs, left, task, affordable, _say)
+            for found in workers.progress(results, expected, _say):
+                if isinstance(found, workers.Died):
+                    died.append(engines.died(found, method, engine))
+                    continue
+                journal.append(found)
+                done[found["conformer_id"]] = found
         journal.finish(list(journal.rows.values()))
-    return [done[row["conformer_id"]] for row in rows if row["conformer_id"] in done]
+    return [done[row["conformer_id"]] for row in rows if row["conformer_id"] in done], died
 
 
 def _dealt(hours: Sequence[float], n_shards: int) -> list[int]:

@@ -83,7 +83,7 @@ class TestVerdict:
 class TestWithDFT:
     @pytest.fixture(autouse=True)
     def here(self, monkeypatch):
-        monkeypatch.setattr(workers, "pool", in_this_process)
+        monkeypatch.setattr(workers, "executor", in_this_process)
 
     def test_errors_are_on_the_backbones_scale(self, tmp_path):
         """One energy exactly that of DFT after the shift, one off by 1 eV, one that has none."""

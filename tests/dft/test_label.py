@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 import pytest
+from recomputable import in_this_process
 from repository import ROOT
 
 from probe import schemas, tables
@@ -58,7 +57,8 @@ def out(tmp_path):
 def asked(monkeypatch):
     """Stands in for quantum chemistry and its processes: numbers of atoms, as they are asked for.
 
-    ``asked.fails`` holds what becomes of a molecule with so many atoms instead of an energy.
+    ``asked.fails`` holds what becomes of a molecule with so many atoms instead of an energy; in a
+    list, one time after the other.
     """
 
     class Asked(list):
@@ -71,19 +71,16 @@ def asked(monkeypatch):
         assert (charge, settings) == (0, asked.settings)
         asked.append(len(numbers))
         outcome = asked.fails.get(len(numbers))
+        if isinstance(outcome, list):
+            outcome = outcome.pop(0) if outcome else None
         if isinstance(outcome, BaseException):
             raise outcome
         parts = (-1.5, -1.0, -0.25, -0.25) if outcome is None else (None,) * 4
         return scf.Reference(outcome is None, outcome or "", *parts, 5.0, 50, 1.0)
 
-    @contextmanager
-    def workers(jobs):
-        with ThreadPoolExecutor(jobs) as pool:
-            yield pool
-
     asked.settings = scf.DEFAULT
     monkeypatch.setattr(scf, "reference_energy", reference_energy)
-    monkeypatch.setattr(label.workers, "pool", workers)
+    monkeypatch.setattr(label.workers, "executor", in_this_process)
     return asked
 
 
@@ -266,27 +263,33 @@ class TestFailures:
         run(library, out)
         assert asked == []
 
-    @pytest.mark.parametrize("error", [BrokenProcessPool("gone"), MemoryError()])
-    def test_a_worker_that_dies_is_said_with_what_it_was_at(self, library, out, asked, error):
-        asked.fails = {5: error}
-        with pytest.raises(ProbeError) as raised:
-            run(library, out)
-        assert "died, probably for want of memory, over one of lib.smi:2;" in str(raised.value)
-        assert "\n" not in str(raised.value)
-        asked.fails = {}
-        asked.clear()
-        run(library, out)
-        assert asked == [5, 4]
+    @pytest.mark.parametrize("jobs", [1, 3])
+    @pytest.mark.parametrize(
+        ("error", "said"),
+        [(BrokenProcessPool("gone"), "its worker process ended"), (MemoryError(), "too little")],
+    )
+    def test_what_ends_its_worker_is_tried_once_more_when_the_others_are_done(
+        self, library, out, asked, error, said, jobs, capfd
+    ):
+        asked.fails = {5: [error]}
+        assert run(library, out, jobs=jobs) == label.Outcome(3, 0, 0)
+        assert sorted(asked[:3]) == [2, 4, 5]
+        assert asked[3:] == [5]
+        printed = capfd.readouterr().err
+        assert "label: lib.smi:2: it" in printed
+        assert said in printed
 
-    def test_what_finished_beside_it_is_kept(self, library, out, asked):
-        asked.fails = {2: BrokenProcessPool("gone")}
-        with pytest.raises(ProbeError, match=r"over one of .*lib\.smi:1"):
-            run(library, out, jobs=3)
+    @pytest.mark.parametrize("error", [BrokenProcessPool("gone"), MemoryError()])
+    def test_what_ends_it_twice_costs_no_other_its_label(self, library, out, asked, error, capfd):
+        asked.fails = {5: error}
+        assert run(library, out) == label.Outcome(2, 0, 1)
+        assert asked == [2, 5, 4, 5]
+        last = capfd.readouterr().err.splitlines()[-2]
+        assert last.startswith("label: lib.smi:2: tried twice, the second time alone: it")
         asked.fails = {}
-        n_done = len(out.with_name("labels.parquet.journal").read_text().splitlines()[2:])
         asked.clear()
-        run(library, out)
-        assert len(asked) == 3 - n_done
+        assert run(library, out) == label.Outcome(3, 0, 0)
+        assert asked == [5]
 
     def test_a_missing_input(self, tmp_path, out):
         with pytest.raises(ProbeError, match=r"none\.smi: no such file"):
@@ -381,25 +384,31 @@ class TestTheCommand:
     def test_killed_stopped_and_broken_it_loses_nothing(self, killed, words, probe, tmp_path):
         with killed.open("ab") as journal:
             journal.write(b'{"conformer_id": "cut sh')
-        for stop, said in (
-            (lambda run, _: os.killpg(run.pid, signal.SIGINT), "stopped; what is finished is kept"),
-            (lambda run, _: run.terminate(), "stopped; what is finished is kept"),
-            (lambda _, worker: os.kill(worker, signal.SIGKILL), "died, probably for want of"),
+        for stop in (
+            lambda run: os.killpg(run.pid, signal.SIGINT),
+            lambda run: run.terminate(),
+            lambda run: os.killpg(run.pid, signal.SIGTERM),
         ):
             process = probe(*words)
             until(lambda: children(process.pid))  # noqa: B023 (called within the loop)
             (worker,) = children(process.pid)
-            stop(process, worker)
+            stop(process)
             output, printed = process.communicate(timeout=600)
             estimate, line = printed.splitlines()
             assert estimate.startswith("label: 1 conformers to compute, 1 done before; about ")
             assert line.startswith("probe: error: ")
-            assert said in line
+            assert "stopped; what is finished is kept" in line
             assert (process.returncode, output) == (2, "")
             assert not command(worker)
             assert not (tmp_path / "labels.parquet").exists()
-        process = probe(*words, "--budget-hours", 0)
-        output, _ = process.communicate(timeout=600)
+        process = probe(*words)
+        for _ in range(2):
+            until(lambda: children(process.pid))
+            (worker,) = children(process.pid)
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: not command(worker))  # noqa: B023 (called within the loop)
+        output, printed = process.communicate(timeout=600)
+        assert "label: lib.smi:2: tried twice, the second time alone: its worker" in printed
         assert output == "labels.parquet: 1 labelled, 0 not converged, 1 left\n"
         assert process.returncode == 0
         (row,) = rows(tmp_path / "labels.parquet")

@@ -1,14 +1,15 @@
 """Recomputing: shards by cost, worst first; real DFT on two and three atoms; stop and resume."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
+import deadly as deadly_engine
 import polars as pl
 import pyscf.dft
 import pytest
@@ -57,7 +58,7 @@ def library():
 @pytest.fixture
 def here(monkeypatch):
     """Tasks run in this process, in order."""
-    monkeypatch.setattr(workers, "pool", in_this_process)
+    monkeypatch.setattr(workers, "executor", in_this_process)
 
 
 @pytest.fixture
@@ -314,6 +315,62 @@ class TestRefusal:
             labels.read(recompute.shard_path(folder, 0))
 
 
+class TestAWorkerThatDies:
+    """In processes of their own: one kills itself over hydrogen, as want of memory would."""
+
+    @pytest.fixture
+    def lives(self, tmp_path):
+        return tmp_path / "lives"
+
+    @pytest.fixture
+    def folder(self, library, tmp_path):
+        self.hydrogen = library.add("[HH]", HYDROGEN, p=0.9)
+        self.others = {library.add("N#N", NITROGEN, p=0.8), library.add("O", WATER, p=0.7)}
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        return folder
+
+    @pytest.fixture
+    def deadly(self, monkeypatch, lives):
+        def over_hydrogen(times, signal_="SIGKILL"):
+            lives.write_bytes(b"x" * times)
+            task = partial(deadly_engine.compute, signal_=signal_, lives=str(lives))
+            monkeypatch.setattr(engines, "compute", task)
+
+        return over_hydrogen
+
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_once_it_is_tried_again_alone(self, folder, tmp_path, deadly, lives, jobs, capfd):
+        deadly(1)
+        assert run(folder, tmp_path / "store", jobs=jobs) == recompute.Outcome(3, 0, 0)
+        assert lives.read_bytes() == b""
+        printed = capfd.readouterr().err
+        assert (
+            "recompute: lib.xyz:1: its worker process died of signal 9 (SIGKILL), likely for want "
+            "of memory; give it more memory, or leave the conformer out; tried again when the "
+            "others are done\n"
+        ) in printed
+        assert "Traceback" not in printed
+
+    def test_twice_it_is_the_only_one_without_an_energy(self, folder, tmp_path, deadly):
+        deadly(2, "SIGSEGV")
+        assert run(folder, tmp_path / "store", jobs=2) == recompute.Outcome(2, 1, 0, n_died=1)
+        found = rows(folder)
+        assert found[self.hydrogen]["reason"] == (
+            "tried twice, the second time alone: its worker process died of signal 11 (SIGSEGV); "
+            "give it more memory, or leave the conformer out"
+        )
+        assert all(found[name]["converged"] for name in self.others)
+
+    def test_the_next_run_tries_it_again_and_it_alone(self, folder, tmp_path, deadly, capfd):
+        deadly(2)
+        run(folder, tmp_path / "store")
+        capfd.readouterr()
+        assert run(folder, tmp_path / "store") == recompute.Outcome(3, 0, 0)
+        assert "1 conformers to compute, 2 done before" in capfd.readouterr().err
+        assert rows(folder)[self.hydrogen]["reason"] is None
+
+
 class TestTheCommand:
     """In processes of its own, with a worker that is killed and one that finishes."""
 
@@ -347,17 +404,33 @@ class TestTheCommand:
                         return int(child)
             time.sleep(0.05)
 
-    def test_a_killed_worker_is_said_and_what_it_had_finished_is_kept(self, folder, tmp_path):
+    def test_a_worker_killed_twice_costs_one_conformer(self, folder, tmp_path):
         part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", folder, "00000")
         journal = part.with_name(f"{part.name}.journal")
         process = self.start(folder, tmp_path)
         while not (journal.exists() and self.quick in journal.read_text()):
             assert process.poll() is None
             time.sleep(0.05)
-        os.kill(self.worker(process), signal.SIGKILL)
-        _, printed = process.communicate(timeout=300)
-        assert process.returncode == 2
-        assert "a worker process died" in printed.splitlines()[-1]
-        assert "lib.xyz:2" in printed.splitlines()[-1]
-        lines = [line for line in journal.read_text().splitlines()[1:] if line]
-        assert [json.loads(line)["conformer_id"] for line in lines] == [self.quick]
+        first = self.worker(process)
+        os.kill(first, signal.SIGTERM)  # that is for its parent to hear
+        os.kill(first, signal.SIGKILL)
+        while (second := self.worker(process)) == first:
+            time.sleep(0.05)
+        os.kill(second, signal.SIGKILL)
+        said, printed = process.communicate(timeout=300)
+        assert process.returncode == 0, printed
+        shard, summary = said.splitlines()
+        assert shard.endswith("00000.parquet: 1 computed, 1 failed, 0 left")
+        assert summary == (
+            f"{folder}: 1 of those that failed ended their worker process; the same command tries "
+            "them again"
+        )
+        assert "lib.xyz:2: its worker process died of signal 9 (SIGKILL), likely for" in printed
+        (other,) = rows(folder).keys() - {self.quick}
+        assert rows(folder)[other]["reason"] == (
+            "tried twice, the second time alone: its worker process died of signal 9 (SIGKILL), "
+            "likely for want of memory; give it more memory, or leave the conformer out"
+        )
+        assert rows(folder)[other]["dft_seconds"] > 0
+        stored = tables.read(part, schemas.COMPUTED)["conformer_id"].to_pylist()
+        assert stored == [self.quick]

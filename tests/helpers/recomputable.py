@@ -1,7 +1,6 @@
 """A triaged library of molecules of one to three atoms, as it is before recomputing."""
 
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 
 import numpy as np
@@ -83,11 +82,9 @@ def done(conformer, energy_ev, method="B97-3c", engine="PySCF"):
     return row | {"dft_energy_ev": energy_ev, "converged": True, "reason": None, "dft_seconds": 9.0}
 
 
-@contextmanager
-def in_this_process(_):
-    """Stands in for ``workers.pool``: what is computed is real, where it is computed is not."""
-    with ThreadPoolExecutor(1) as executor:
-        yield executor
+def in_this_process():
+    """Stands in for ``workers.executor``: what is computed is real, where it is computed is not."""
+    return ThreadPoolExecutor(1)
 
 
 def positions(molecule):
