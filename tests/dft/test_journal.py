@@ -131,7 +131,7 @@ class TestRefusal:
     def test_a_run_that_was_killed_is_not_waited_for(self, opened, out):
         code = (
             "import os, signal, sys; from pathlib import Path; import pyarrow as pa;"
-            "from probe.journal import Journal;"
+            "from probe.dft.journal import Journal;"
             f"journal = Journal(Path(sys.argv[1]), pa.schema([]), {ORIGIN}).__enter__();"
             "os.kill(os.getpid(), signal.SIGKILL)"
         )

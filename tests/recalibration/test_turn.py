@@ -83,12 +83,12 @@ def fitted(small, aimnet, tmp_path_factory):
 def run(fitted, aimnet: Backbone, tmp_path):
     """Run a turn with further labels; its record."""
 
-    def turn(new, *, least=1, known="labels.parquet"):
+    def go(new, *, least=1, known="labels.parquet"):
         more = write(tmp_path / "new.parquet", new)
         asked = turn.Turn(str(fitted / "first"), fitted / known, [more], tmp_path / "out", least)
         return turn.turn(asked, aimnet, fitted / "cache", 1000)
 
-    return turn
+    return go
 
 
 class TestTurn:

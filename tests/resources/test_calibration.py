@@ -50,7 +50,7 @@ def water(merge, bond=0.96, **changes):
         "numbers": numbers,
         "positions": positions,
         "charge": charge,
-        "energy_ev": sum(parts.values()) * merge.dft.EV_PER_HARTREE,
+        "energy_ev": sum(parts.values()) * merge.scf.EV_PER_HARTREE,
         **parts,
         "gap_ev": 7.0,
         "nao": 30,
