@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from probe import streams
+from probe import streams, tables
 
 BATCH = 64
 """Rows read at once from a run: a merge holds this many of each."""
@@ -20,12 +20,18 @@ Keys = npt.NDArray[np.float64]
 
 @contextmanager
 def scratch(out: Path) -> Iterator[Path]:
-    """A folder beside ``out`` for the block; what a killed process left of it is removed first."""
+    """A folder beside ``out`` for the block; what a killed process left of it is removed first.
+
+    Raises:
+        ProbeError: the folder cannot be written to, or the disk is full.
+    """
+    tables.require_writable(out.parent, "choose another place")
     place = out.with_name(f".{out.name}.parts")
     shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
     try:
-        yield place
+        with tables.with_room(out):
+            place.mkdir(parents=True)
+            yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

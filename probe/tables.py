@@ -3,6 +3,7 @@
 What is written is there whole or not at all, and says where it came from.
 """
 
+import errno
 import json
 import os
 import tempfile
@@ -19,6 +20,9 @@ from probe import __version__
 from probe.errors import ProbeError
 
 PROVENANCE_KEY = b"probe"
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, and the limits of a user and of a file."""
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:
@@ -127,12 +131,13 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside ``path``; after the block it is synced and renamed into place.
 
     Whoever reads ``path`` sees the old content or the new, never a part of it.
+
+    Raises:
+        ProbeError: the folder cannot be written to, or the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    descriptor, temporary = _temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
+        with with_room(path), os.fdopen(descriptor, "wb") as handle:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
@@ -141,6 +146,24 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def with_room(path: Path) -> Iterator[None]:
+    """A full disk within, while ``path`` is written, ends in one line that names it.
+
+    Raises:
+        ProbeError: that line.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise ProbeError(
+            f"{path}: cannot be written ({os.strerror(error.errno)}); make room there, or choose "
+            "another place, and run the same command again"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:
@@ -162,6 +185,19 @@ def require_writable(folder: Path, remedy: str) -> None:
             pass
     except OSError as error:
         raise ProbeError(f"{folder}: cannot be written to ({error.strerror}); {remedy}") from error
+
+
+def _temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside ``path``, open to be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise ProbeError(
+            f"{path}: cannot be written ({error.strerror}); choose another place, or let its "
+            "folder be one that you may write to"
+        ) from error
+    return found, Path(name)
 
 
 def _umask() -> int:

@@ -465,3 +465,34 @@ class TestTrain:
             *("--cache", tmp_path, "--out", tmp_path / "out", option, value),
         )
         assert f"Invalid value for '{option}'" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "no more could be had"),
+        (MemoryError("Unable to allocate 8 GiB"), "Unable to allocate 8 GiB"),
+        (RuntimeError("CUDA out of memory. Tried\nto"), "CUDA out of memory. Tried"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "DefaultCPUAllocator: can't"),
+    ],
+)
+def test_want_of_memory_is_a_line_too(fails, tmp_path, monkeypatch, error, said):
+    def greedy(*_, **__):
+        raise error
+
+    monkeypatch.setattr(plan, "current", greedy)
+    (tmp_path / "lib.smi").touch()
+    line = fails("plan", tmp_path / "lib.smi", "--out", tmp_path / "plan.json")
+    assert f"too little memory ({said}" in line
+    assert line.endswith("; give it more, or take smaller shards or batches")
+
+
+def test_another_error_is_a_programmers(probe, tmp_path, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("device-side assert triggered")
+
+    monkeypatch.setattr(plan, "current", broken)
+    (tmp_path / "lib.smi").touch()
+    run = probe("plan", tmp_path / "lib.smi", "--out", tmp_path / "plan.json")
+    assert isinstance(run.exception, RuntimeError)
+    assert run.exit_code == 1

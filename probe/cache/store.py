@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,10 @@ LOCK = ".in-use"
 
 PART_BYTES = 64 * 2**20
 """Embeddings in a part: one row group, read at once, and the most that a kill can lose."""
+
+
+class PartLostError(ProbeError):
+    """A part of the cache is gone, damaged or not what it was."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,9 @@ class Cache:
     def locate(self, conformer_ids: pl.Series) -> pl.DataFrame:
         """Columns conformer_id and part, for those of ``conformer_ids`` that are here.
 
-        Every part is checked on the way; a damaged or foreign one is set aside. Those that hold
-        something wanted are as if written now.
+        Every part is checked on the way, and read in full where it holds something wanted; a
+        damaged or foreign one is set aside. Those that hold something wanted are as if written
+        now.
         """
         wanted = pl.DataFrame({"conformer_id": conformer_ids.unique()})
         found = [pl.DataFrame(schema={"conformer_id": pl.String, "part": pl.String})]
@@ -64,8 +69,8 @@ class Cache:
             if table is not None:
                 ids = pl.DataFrame({"conformer_id": table["conformer_id"].to_pylist()})
                 here = wanted.join(ids, on="conformer_id", how="semi")
-                found.append(here.with_columns(part=pl.lit(path.name)))
-                if here.height:
+                if here.height and self._read(path, None) is not None:
+                    found.append(here.with_columns(part=pl.lit(path.name)))
                     _touch(path)
         return pl.concat(found).unique("conformer_id", keep="first", maintain_order=True)
 
@@ -88,7 +93,9 @@ class Cache:
                 pa.array([_bytes(row.charges, "<f4") for row in rows], pa.binary()),
                 pa.array([_bytes(row.embedding, "<f2") for row in rows], pa.binary()),
             ],
-            schema=tables.with_provenance(schema, self._identity()),
+            schema=tables.with_provenance(
+                schema, self._identity() | {"terms": list(rows[0].terms_ev)}
+            ),
         )
         tables.atomically(
             self.folder / name,
@@ -107,15 +114,12 @@ class Cache:
         """All columns of ``part``.
 
         Raises:
-            ProbeError: the part is gone or damaged; a damaged one has been set aside.
+            PartLostError: the part is gone or damaged; a damaged one has been set aside.
         """
         path = self.folder / part
         table = self._read(path, None) if path.exists() else None
         if table is None:
-            raise ProbeError(
-                f"{path}: this part of the cache is gone or damaged; what it held is computed "
-                f"again by `snakemake --forcerun embed`, or by `probe embed` on the shard"
-            )
+            raise PartLostError(f"{path}: this part of the cache is gone or damaged")
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
         return frame
@@ -149,9 +153,12 @@ class Cache:
             record = json.loads((file.schema_arrow.metadata or {}).get(tables.PROVENANCE_KEY, "{}"))
             if any(record.get(key) != value for key, value in self._identity().items()):
                 return "is not of this backbone"
-            if file.schema_arrow.names != schemas.embeddings(()).names:
+            if not _has_schema(file.schema_arrow, record):
                 return "is damaged (other columns than a part's)"
-            return file.read(columns=columns)
+            table = file.read(columns=columns)
+            if table.num_rows != file.metadata.num_rows or any(c.null_count for c in table.columns):
+                return "is damaged (a value is missing)"
+            return table.replace_schema_metadata(None)
         except (FileNotFoundError, pa.ArrowMemoryError):
             raise  # neither says anything about the part
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -202,6 +209,15 @@ def in_use(folder: Path) -> Iterator[None]:
             handle = stack.enter_context((folder / LOCK).open("a+"))  # NFS reads to share a lock
             fcntl.flock(handle, fcntl.LOCK_SH)
         yield
+
+
+def _has_schema(found: pa.Schema, record: Mapping[str, object]) -> bool:
+    """Whether ``found`` is the schema of a part. No checksum guards names and types of columns."""
+    if found.names != schemas.embeddings(()).names:
+        return False
+    terms = found.field("energy_terms_ev").type
+    names = [field.name for field in terms] if pa.types.is_struct(terms) else []
+    return found.equals(schemas.embeddings(names)) and record.get("terms", names) == names
 
 
 def _touch(path: Path) -> None:

@@ -1,6 +1,7 @@
 """PROBE's answer for every conformer of a shard, straight from the cache."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from probe import devices, schemas, spill, streams, tables
-from probe.cache.store import Cache, Cached, in_use
+from probe.cache.store import Cache, Cached, PartLostError, in_use
 from probe.classifier import card
 from probe.classifier.checkpoint import Checkpoint, Scored
 from probe.classifier.network import Sample
@@ -36,8 +37,9 @@ def score_shard(
     Returns the number of conformers scored.
 
     Raises:
-        ProbeError: the embeddings are of another backbone than the checkpoint's, a part of the
-            cache is gone, or the two tables do not list the same conformers.
+        ProbeError: the embeddings are of another backbone than the checkpoint's, the two tables
+            do not list the same conformers, or a part of the cache is gone or damaged; then the
+            table that refers to it has been removed.
     """
     listing = _listing(shard)
     made = tables.provenance(shard.embedded)
@@ -55,6 +57,7 @@ def score_shard(
         "device": made["device"],
     }
     with (
+        _listing_is_true(shard.embedded),
         spill.scratch(out) as place,
         streams.writing(out, schemas.SCORES, origin) as write,
         in_use(cache.folder),
@@ -67,6 +70,19 @@ def score_shard(
         for rows in runs.merged():
             write(rows)
     return listing.height - refused.height
+
+
+@contextmanager
+def _listing_is_true(embedded: Path) -> Iterator[None]:
+    """If what ``embedded`` refers to is lost, it goes, too: what makes it makes both again."""
+    try:
+        yield
+    except PartLostError as error:
+        embedded.unlink(missing_ok=True)
+        raise ProbeError(
+            f"{error}; {embedded}, which refers to it, has been removed: run the same `snakemake` "
+            "or `probe screen` again, or `probe embed` on the shard, which computes what is lost"
+        ) from error
 
 
 def _listing(shard: Shard) -> pl.DataFrame:
@@ -88,10 +104,7 @@ def _scored(listing: pl.DataFrame, cache: Cache, checkpoint: Checkpoint) -> Iter
         numbers = dict(group.select("conformer_id", "numbers").iter_rows())
         entries = [e for e in cache.entries(str(part)) if e.conformer_id in numbers]
         if lost := sorted(numbers.keys() - {entry.conformer_id for entry in entries}):
-            raise ProbeError(
-                f"{cache.folder / str(part)} does not hold conformer {lost[0]}, as it should; "
-                f"`snakemake --forcerun embed` finds or computes it again"
-            )
+            raise PartLostError(f"{cache.folder / str(part)} does not hold conformer {lost[0]}")
         entries.sort(key=lambda entry: len(entry.embedding))  # less padding in a batch
         for start in range(0, len(entries), SCORED_AT_ONCE):
             held = entries[start : start + SCORED_AT_ONCE]

@@ -80,6 +80,11 @@ class Commands(click.Group):
         except (KeyboardInterrupt, click.Abort):
             click.echo("probe: interrupted; the same command begins or goes on again", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except (MemoryError, RuntimeError) as error:
+            if not _of_memory(error):
+                raise
+            said = next(iter(str(error).splitlines()), "no more could be had")
+            message = f"too little memory ({said}); give it more, or take smaller shards or batches"
         click.echo(f"probe: error: {message}", err=True)
         raise click.exceptions.Exit(2)
 
@@ -96,6 +101,13 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order of the data flow, not of the alphabet."""
         return list(self.commands)
+
+
+def _of_memory(error: Exception) -> bool:
+    """Whether ``error`` is want of memory; torch raises a RuntimeError for it."""
+    return isinstance(error, MemoryError) or any(
+        words in str(error) for words in ("out of memory", "allocate memory")
+    )
 
 
 def _nearest(error: click.UsageError) -> str:

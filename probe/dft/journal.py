@@ -50,7 +50,8 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._handle.close()
+        with tables.with_room(self.path):
+            self._handle.close()
 
     def peek(self) -> dict[str, Row]:
         """Rows that are finished by now, of whichever run; nothing is locked or changed."""
@@ -58,10 +59,15 @@ class Journal:
         return self._finished()
 
     def append(self, row: Row) -> None:
-        """Add ``row``, and see it on the disk."""
-        self._handle.write(json.dumps(row).encode() + b"\n")
-        self._handle.flush()
-        os.fsync(self._handle.fileno())
+        """Add ``row``, and see it on the disk.
+
+        Raises:
+            ProbeError: the disk is full; what was added before is kept.
+        """
+        with tables.with_room(self.path):
+            self._handle.write(json.dumps(row).encode() + b"\n")
+            self._handle.flush()
+            os.fsync(self._handle.fileno())
         self.rows[row["conformer_id"]] = row
 
     def finish(self, rows: Sequence[Row]) -> None:

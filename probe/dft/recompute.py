@@ -9,8 +9,7 @@ import heapq
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -194,7 +193,6 @@ def resumed(
     tables.require_writable(place, "choose another place for the store")
     known = _known(place, origin)
     with (
-        _with_room(place),
         workers.stoppable(),
         Journal(place / part.name, schemas.COMPUTED, origin) as journal,
     ):
@@ -248,17 +246,6 @@ def _allowance(plan: pl.DataFrame, shard: int, budget: float | None) -> float | 
     chosen = plan.filter(pl.col("shard").is_not_null())
     total, part = (float(rows["core_hours"].sum()) for rows in (chosen, chosen.filter(shard=shard)))
     return budget * part / total if total else None  # without a basis it costs nothing to say so
-
-
-@contextmanager
-def _with_room(place: Path) -> Iterator[None]:
-    """A full disk within ends in one line that says where and what is kept."""
-    try:
-        yield
-    except OSError as error:
-        raise ProbeError(
-            f"{place}: {error.strerror or error}; what is finished is kept, make room and run again"
-        ) from error
 
 
 def _known(place: Path, origin: Mapping[str, Any]) -> dict[str, Row]:

@@ -6,12 +6,13 @@ number of the cache's parts.
 
 import base64
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from probe import schemas
-from probe.cache.store import Cache
+from probe.cache.store import Cache, PartLostError
 from probe.classifier import checkpoint
 from probe.classifier.network import Sample
 from probe.report.drawings import pick
@@ -71,13 +72,12 @@ def _attention(
     cache = Cache(inputs.cache, probe.card["fingerprint"], probe.card["embedding_dim"])
     found: dict[str, Floats] = {}
     for part, names in _parts(screening, small):
-        if not (cache.folder / part).exists():
-            continue  # of a cache that was deleted or pruned: the page does without
-        for entry in cache.entries(part):
-            if entry.conformer_id in names:
-                numbers = np.array(geometries[entry.conformer_id]["numbers"])
-                sample = Sample(entry.embedding, entry.charges, numbers, entry.energy_ev)
-                found[entry.conformer_id] = probe.attention(sample).astype(np.float64)
+        with suppress(PartLostError):  # deleted, pruned or damaged: the page does without
+            for entry in cache.entries(part):
+                if entry.conformer_id in names:
+                    numbers = np.array(geometries[entry.conformer_id]["numbers"])
+                    sample = Sample(entry.embedding, entry.charges, numbers, entry.energy_ev)
+                    found[entry.conformer_id] = probe.attention(sample).astype(np.float64)
     return found
 
 

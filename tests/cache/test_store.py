@@ -1,7 +1,6 @@
 """The store of embeddings: what goes in comes out, and damage never does."""
 
-import resource
-
+import disk
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -12,7 +11,7 @@ from cached import WIDTH, flip, row
 from probe import tables
 from probe.backbones import Geometry
 from probe.cache.embed import ensure
-from probe.cache.store import Cache, Cached
+from probe.cache.store import Cache, Cached, PartLostError
 from probe.errors import ProbeError
 
 
@@ -197,17 +196,41 @@ class TestDamage:
 
 
 class TestDamageInTheData:
-    """Looking for ids reads no embeddings; their damage is found by the checksums when read."""
+    """It is found by the checksums, before anybody is told that the part holds something."""
 
-    @pytest.mark.parametrize("column", ["energy_ev", "charges", "embedding", "n_atoms"])
-    def test_a_flipped_bit_is_found_when_the_part_is_read(self, cache, rows, column, capsys):
+    @pytest.fixture(params=["energy_ev", "charges", "embedding", "n_atoms"])
+    def part(self, cache, rows, request):
         part = cache.folder / cache.add(rows)
-        flip(part, column)
-        assert len(cache.locate(ids("one"))) == 1
-        with pytest.raises(ProbeError, match="computed again by `snakemake --forcerun embed`"):
+        flip(part, request.param)
+        return part
+
+    def test_a_flipped_bit_is_found_where_something_of_the_part_is_wanted(
+        self, cache, part, capsys
+    ):
+        assert cache.locate(ids("four")).is_empty()
+        assert capsys.readouterr().err == ""
+        assert cache.locate(ids("one")).is_empty()
+        assert "is damaged" in capsys.readouterr().err
+        assert not part.exists()
+
+    def test_and_where_it_is_read(self, cache, part, capsys):
+        with pytest.raises(PartLostError, match="gone or damaged"):
             list(cache.entries(part.name))
         assert "is damaged" in capsys.readouterr().err
-        assert cache.locate(ids("one")).is_empty()
+        assert not part.exists()
+
+    def test_any_flipped_bit_is_found_or_harmless(self, cache, rows):
+        """In the names and types of the columns and in the pages' heads, too."""
+        part = cache.folder / cache.add(rows)
+        whole, content = cache.read(part.name), part.read_bytes()
+        found = []
+        for place in range(len(content)):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << place % 8
+            part.write_bytes(damaged)
+            found.append(cache.locate(ids("one", "two", "three")).height)
+            assert found[-1] == 0 or (found[-1] == 3 and cache.read(part.name).equals(whole))
+        assert 0 in found
 
     def test_a_part_that_is_gone_is_said_so(self, cache):
         with pytest.raises(ProbeError, match="gone or damaged"):
@@ -232,13 +255,8 @@ class TestTroubleThatIsNotDamage:
         assert part.is_symlink()
 
     def test_a_disk_that_is_full_leaves_no_part_and_no_temporary_file(self, cache):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
-        try:
-            with pytest.raises(OSError, match="too large"):
-                cache.add([row("big", 2**17)])
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        with disk.full(at=2**20), pytest.raises(ProbeError, match=r"part-.*too large.*make room"):
+            cache.add([row("big", 2**17)])
         assert list(cache.folder.iterdir()) == []
 
     def test_a_part_half_written_by_a_killed_run_is_not_looked_at(self, cache, rows, capsys):
@@ -263,9 +281,6 @@ def test_what_was_damaged_is_computed_again(aimnet, tmp_path, damage):
     part = listing["part"][0]
     before = list(cache.entries(part))
     damage(cache.folder / part)
-    if cache.locate(ids("chloride")).height:
-        with pytest.raises(ProbeError):
-            cache.read(part)
     again, second = ensure(geometries, aimnet, tmp_path, 100)
     assert (first.n_computed, second.n_computed, second.n_cached) == (2, 2, 0)
     assert again.equals(listing)

@@ -1,15 +1,16 @@
 """Recomputing: shards by cost, worst first; real DFT on two and three atoms; stop and resume."""
 
-import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import deadly as deadly_engine
+import disk
 import polars as pl
 import pyscf.dft
 import pytest
@@ -266,14 +267,16 @@ class TestTheStore:
     ):
         append = Journal.append
 
-        def full(journal, row):
-            if journal.rows:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(journal.path))
-            append(journal, row)
+        with ExitStack() as narrow:
 
-        monkeypatch.setattr(Journal, "append", full)
-        with pytest.raises(ProbeError, match="No space left on device; what is finished is kept"):
-            run(folder, tmp_path / "store")
+            def until_it_is_full(journal, row):
+                if journal.rows:
+                    narrow.enter_context(disk.full(at=journal.path.stat().st_size + 20))
+                append(journal, row)
+
+            monkeypatch.setattr(Journal, "append", until_it_is_full)
+            with pytest.raises(ProbeError, match=r"journal: cannot be written \(File too large"):
+                run(folder, tmp_path / "store")
         assert not recompute.shard_path(folder, 0).exists()
         monkeypatch.setattr(Journal, "append", append)
         counted.clear()
