@@ -22,7 +22,7 @@ Matrix = npt.NDArray[np.float32]
 PCA_WIDTH = 50
 NEIGHBOURS = 15
 NEAREST = 5
-"""Fitted conformers that each other one is placed by: UMAP's own way costs a hundred times more."""
+"""Fitted conformers that each other one is placed by."""
 MIN_DIFFERENT = 10
 """Fewer different embeddings have no neighbourhoods that a map could show."""
 NO_MAP = (

@@ -24,6 +24,11 @@ def calibration():
     return tables.open_parquet(CALIBRATION).read().to_pylist()
 
 
+@pytest.fixture(scope="module")
+def drugs():
+    return tables.open_parquet(RESOURCES / "calibration/b973c-drugs.parquet").read().to_pylist()
+
+
 def is_reserved(smiles):
     return int(hashlib.sha256(smiles.encode()).hexdigest()[:8], 16) % 5 == 0
 
@@ -65,7 +70,18 @@ def test_coordinates_of_the_calibration_set_are_finite_and_no_atoms_overlap(cali
         assert distance[np.triu_indices(len(distance), 1)].min() > 0.7, row["smiles"]
 
 
-def test_energies_of_the_calibration_set_are_the_sum_of_their_parts(calibration):
+def test_the_drugs_are_sixty_large_molecules_that_nothing_was_fitted_to(calibration, drugs):
+    smiles = {row["smiles"] for row in drugs}
+    assert len(smiles) == len(drugs) == 60
+    assert not smiles & {row["smiles"] for row in calibration}
+    heavy = [sum(number > 1 for number in row["numbers"]) for row in drugs]
+    assert (min(heavy), max(heavy)) == (18, 30)
+    assert not [text for text in smiles if is_reserved(text)]
+
+
+@pytest.mark.parametrize("which", ["calibration", "drugs"])
+def test_energies_of_the_calibration_set_are_the_sum_of_their_parts(which, request):
+    calibration = request.getfixturevalue(which)
     energy = np.array([row["energy_ev"] for row in calibration])
     parts = [[row[f"e_{part}_hartree"] for part in ("scf", "d3", "srb")] for row in calibration]
     assert np.isfinite(energy).all()
