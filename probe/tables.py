@@ -4,11 +4,14 @@ What is written is there whole or not at all, and says where it came from.
 """
 
 import errno
+import fcntl
+import glob
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +23,9 @@ from probe import __version__
 from probe.errors import ProbeError
 
 PROVENANCE_KEY = b"probe"
+
+UNHELD_SECONDS = 3.0
+"""Since it was last written, after which a temporary file that nobody holds is a dead process's."""
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, and the limits of a user and of a file."""
@@ -130,7 +136,8 @@ def atomically(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside ``path``; after the block it is synced and renamed into place.
 
-    Whoever reads ``path`` sees the old content or the new, never a part of it.
+    Whoever reads ``path`` sees the old content or the new, never a part of it. What a process that
+    was killed over it left is removed first.
 
     Raises:
         ProbeError: the folder cannot be written to, or the disk is full.
@@ -141,8 +148,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -191,13 +198,25 @@ def _temporary(path: Path) -> tuple[int, Path]:
     """A new file beside ``path``, open to be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         found, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
         raise ProbeError(
             f"{path}: cannot be written ({error.strerror}); choose another place, or let its "
             "folder be one that you may write to"
         ) from error
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(found, fcntl.LOCK_EX)
     return found, Path(name)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files for ``path`` that no process holds any more."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with suppress(OSError), left.open("r+b") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - left.stat().st_mtime > UNHELD_SECONDS:
+                left.unlink()
 
 
 def _umask() -> int:
