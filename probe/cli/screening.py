@@ -234,7 +234,7 @@ def score(
 )
 @click.option("--budget-core-hours", type=click.FloatRange(0), help="For policy budget.")
 @click.option("--min-element-molecules", type=click.IntRange(0), default=20, show_default=True)
-@click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="flag")
+@click.option("--beyond-size", type=click.Choice(["flag", "recompute"]), default="recompute")
 @click.option("--beyond-latent", type=click.Choice(["flag", "recompute"]), default="flag")
 @JSON
 def triage(folder: Path, checkpoint: str, as_json: bool, **policy: Any) -> None:

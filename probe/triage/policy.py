@@ -14,7 +14,7 @@ class Policy:
     recompute_confidence: float = 0.6
     between: str = "recompute"
     min_element_molecules: int = 20
-    beyond_size: str = "flag"
+    beyond_size: str = "recompute"
     beyond_latent: str = "flag"
     policy: str = "cutoff"  # cutoff | risk | budget
     tolerance_kcal: float | None = None  # None: the checkpoint's boundary

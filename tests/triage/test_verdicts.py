@@ -325,7 +325,8 @@ class TestPromise:
             n_atoms=[9] * 80 + [31] * 20,
             latent_distance=[1.0] * 60 + [2.0] * 40,
         )
-        assert promise(frame, CARD, self.RISK).n_calibration == 90
+        lenient = Policy(policy="risk", beyond_size="flag")
+        assert promise(frame, CARD, lenient).n_calibration == 90
         strict = Policy(policy="risk", beyond_size="recompute")
         assert promise(frame, CARD, strict).n_calibration == 70
         stricter = Policy(policy="risk", beyond_size="recompute", beyond_latent="recompute")
@@ -358,12 +359,16 @@ class TestPolicy:
 
 class TestFlags:
     def test_what_is_outside_is_flagged_and_accepted_all_the_same(self):
-        row = one(n_atoms=31, latent_distance=2.0)
+        row = one(Policy(beyond_size="flag"), n_atoms=31, latent_distance=2.0)
         assert row["verdict"] == "accept"
         assert row["flags"] == (
             "31 atoms, calibration has at most 30; "
             "latent distance 2.0, 99 % of calibration is within 1.85"
         )
+
+    def test_by_default_what_is_larger_is_recomputed(self):
+        assert one(n_atoms=31)["verdict"] == "recompute"
+        assert one(n_atoms=30)["verdict"] == "accept"
 
     def test_what_is_inside_has_none(self):
         assert one(n_atoms=30)["flags"] == ""
@@ -630,7 +635,7 @@ class TestWhatAPolicyCameTo:
             (conformer(3, n_atoms=31), 0.1),
             (conformer(4, n_atoms=31, multiplicity=2), None),
         ]
-        summary = Library(tmp_path, [rows]).triage()
+        summary = Library(tmp_path, [rows]).triage(Policy(beyond_size="flag"))
         assert (summary["n_outside"], summary["n_accept_outside"]) == (2, 1)
 
 

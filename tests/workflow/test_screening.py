@@ -254,7 +254,7 @@ class TestAnotherLibrary:
     [
         "triage={accept_confidence: 0.9}",
         "triage={between: accept}",
-        "triage={beyond_size: recompute}",
+        "triage={beyond_size: flag}",
     ],
 )
 def test_another_policy_repeats_triage_and_report_alone(root, change):
