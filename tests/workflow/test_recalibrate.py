@@ -82,12 +82,10 @@ def test_both_are_judged_on_what_neither_was_fitted_to(root, record):
 
 def test_the_old_one_stays_and_the_new_one_has_its_labels_and_record_beside_it(root, first, record):
     assert card.digest(root / "models/probe/first") == first[1]
-    turn = root / OUT / "turn-1"
-    assert (
-        labels.read(turn / turn.LABELS).sha256
-        == (card.read(str(turn))["training"]["labels_sha256"])
-    )
-    assert tables.read_json(turn / turn.RECORD) == record
+    made = root / OUT / "turn-1"
+    learnt = labels.read(made / turn.LABELS)
+    assert learnt.sha256 == card.read(str(made))["training"]["labels_sha256"]
+    assert tables.read_json(made / turn.RECORD) == record
 
 
 def test_what_is_no_worse_is_promoted_and_the_library_rescored(root, first, record):
