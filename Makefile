@@ -7,6 +7,9 @@ LIBRARY ?=
 # CUDA=1 takes the CUDA lock, and .venv keeps it until CUDA=0.
 CUDA ?= $(shell grep -qs ^cuda .venv/.lock && echo 1)
 
+# Of bench-kills.
+KILLS ?= 10
+
 export CORES
 export library := $(value LIBRARY)
 
@@ -14,7 +17,7 @@ export library := $(value LIBRARY)
 library_config = library='$$(printf %s "$$library" | sed "s/'/''/g")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup screen test bench bench-large lint format lock clean
+.PHONY: help setup screen test docs bench bench-large bench-kills lint format lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,11 +31,17 @@ screen: setup ## screen the libraries of config/libraries.tsv (LIBRARY=file: tha
 test: setup ## run the tests
 	.venv/bin/pytest
 
+docs: setup ## build the documentation: build/docs/index.html
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 bench: setup ## measure ratios of speed on the demo library, once screened: bench.json
 	.venv/bin/python bench/ratios.py bench.json
 
 bench-large: setup ## measure the memory of triage and report at 10,000 and 100,000: memory.json
 	.venv/bin/python bench/memory.py memory.json
+
+bench-kills: setup ## kill a screening at KILLS random moments (default 10) and call it again: kills.json
+	.venv/bin/python bench/kills.py kills.json $(KILLS)
 
 lint: setup ## check style, types and the workflow
 	.venv/bin/ruff check

@@ -121,7 +121,11 @@ def of_tables() -> str:
             [f"`{column.name}`", f"`{column.type}`", told[name][column.name]]
             for column in _schema(name)
         ]
-        parts += [f"## {title}", about[name], _table(["column", "type", "what it is"], rows)]
+        parts += [
+            "## " + title.replace("*", "\\*"),
+            about[name],
+            _table(["column", "type", "what it is"], rows),
+        ]
     return "\n\n".join(parts)
 
 
