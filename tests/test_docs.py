@@ -111,6 +111,7 @@ def test_every_column_of_every_table_is_in_the_reference_and_explained(page):
     for name, title in REFERENCE["TITLES"].items():
         assert [row[0] for row in told[title]] == schemas[name].names
         assert all(kind and meaning for _, kind, meaning in told[title])
+    assert "(results/<library>/dft/*.parquet)" in page("reference/tables.html").get_text()
 
 
 def test_a_column_means_what_stands_beside_it_or_beside_the_one_it_was_taken_from():

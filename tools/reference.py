@@ -121,11 +121,8 @@ def of_tables() -> str:
             [f"`{column.name}`", f"`{column.type}`", told[name][column.name]]
             for column in _schema(name)
         ]
-        parts += [
-            "## " + title.replace("*", "\\*"),
-            about[name],
-            _table(["column", "type", "what it is"], rows),
-        ]
+        heading, told_of_it = title.replace("*", "\\*"), about[name].replace("<", "&lt;")
+        parts += [f"## {heading}", told_of_it, _table(["column", "type", "what it is"], rows)]
     return "\n\n".join(parts)
 
 
