@@ -31,6 +31,7 @@ RESOURCES = Path(__file__).resolve().parent.parent / "resources"
 
 ADAPTERS = {
     "aimnet": frozenset({"wheel", "registry", "fingerprints"}),
+    "ani": frozenset({"wheel"}),
     "mace": frozenset({"loader", "model", "head"}),
 }
 """The adapters, modules of probe/backbones, and the keys of a listed network that are theirs."""
@@ -341,7 +342,7 @@ def _check(facts: Mapping[str, Any], where: str) -> None:
     if missing := [key for key in REQUIRED if not facts.get(key)]:
         raise ProbeError(f"{where} has no {', '.join(missing)}; add it")
     if facts["adapter"] not in ADAPTERS:
-        raise ProbeError(f"{where}: adapter must be {' or '.join(ADAPTERS)}")
+        raise ProbeError(f"{where}: adapter must be one of {', '.join(ADAPTERS)}")
     own = ADAPTERS[facts["adapter"]]
     known = {*REQUIRED, *OPTIONAL, *own}
     if unknown := sorted(facts.keys() - known):

@@ -8,6 +8,7 @@ import torch
 from repository import CALIBRATION
 
 from probe import weights
+from probe.backbones import ani as ani_adapter
 from probe.backbones import mace as mace_adapter
 from probe.backbones.aimnet import AIMNetBackbone
 from probe.classifier import labels
@@ -68,3 +69,10 @@ def calibration():
 def calibration_samples(calibration, aimnet, tmp_path_factory):
     """What aimnet2-b973c says of each of them, None for what it cannot take."""
     return select(calibration, aimnet, tmp_path_factory.mktemp("calibration-cache"), 1000)
+
+
+@pytest.fixture(scope="session")
+def ani():
+    """ani-2xt on the CPU, its weights fetched where this machine has none."""
+    wanted = weights.entry("ani-2xt")
+    return ani_adapter.backbone(wanted, weights.fetch(wanted), torch.device("cpu"))

