@@ -251,10 +251,8 @@ def _store(content: bytes, pinned: Entry, target: Path, source: str) -> None:
         tables.atomically(target, lambda handle: handle.write(content))
         if pinned.fingerprint is None:
             tables.write_json(_pin(pinned, target.parent), record)
-    except OSError as error:
-        raise ProbeError(
-            f"cannot write {target} ({error.strerror}); set PROBE_WEIGHTS to a folder that has room"
-        ) from error
+    except ProbeError as error:
+        raise ProbeError(f"{error}; PROBE_WEIGHTS names the folder of the weights") from error
 
 
 def _located(path: Path, pinned: Entry, source: str) -> Located:
