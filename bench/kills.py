@@ -75,10 +75,10 @@ def running(group: int) -> list[str]:
     for place in Path("/proc").glob("[0-9]*"):
         try:
             words = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
-            if os.getpgid(int(place.name)) == group and len(words) > 2:
-                found |= {words[2] for _ in [0] if Path(words[1]).name == "probe"}
-        except (ProcessLookupError, FileNotFoundError):
-            continue  # it has just ended
+            if os.getpgid(int(place.name)) == group and Path(words[1]).name == "probe":
+                found.add(words[2])
+        except (ProcessLookupError, FileNotFoundError, IndexError):
+            continue  # it has just ended, or is called without a word
     return sorted(found - {"screen"}) or ["snakemake"]
 
 

@@ -5,14 +5,26 @@ from pathlib import Path
 import pytest
 import tiny_mace
 import torch
+from click.testing import CliRunner
 from repository import CALIBRATION
 
-from probe import weights
+from probe import cli, weights
 from probe.backbones import ani as ani_adapter
 from probe.backbones import mace as mace_adapter
 from probe.backbones.aimnet import AIMNetBackbone
 from probe.classifier import labels
 from probe.classifier.calibration import select
+
+
+@pytest.fixture
+def probe():
+    """Runs `probe` with arguments, in this process."""
+
+    def run(*arguments):
+        words = [str(word) for word in arguments]
+        return CliRunner().invoke(cli.main, words, prog_name="probe")
+
+    return run
 
 
 @pytest.fixture(scope="session")

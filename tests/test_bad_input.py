@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from molfiles import METHANOL
 
 from probe import schemas, tables
 from probe.conformers import ingest
@@ -19,23 +20,6 @@ from probe.library import plan
 
 OPTIONS = Options(forcefield="none")
 
-METHANOL = """methanol
-     test          3D
-
-  6  5  0  0  0  0            999 V2000
-   -0.3672    0.0022    0.0113 C   0  0
-    0.9040   -0.5540   -0.3201 O   0  0
-   -0.5090    1.0027   -0.4057 H   0  0
-   -1.1454   -0.6524   -0.3915 H   0  0
-   -0.4686    0.0539    1.0995 H   0  0
-    1.5862    0.1476    0.0065 H   0  0
-  1  2  1  0
-  1  3  1  0
-  1  4  1  0
-  1  5  1  0
-  2  6  1  0
-M  END
-"""
 END = "$$$$\n"
 BARE = "\n".join(METHANOL.splitlines()[:3]) + "\n"
 FLAT = METHANOL.replace("3D", "2D")

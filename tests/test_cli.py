@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from click.testing import CliRunner
 
 from probe import __version__, cli, schemas, tables, weights
 from probe.classifier import card as cards
@@ -62,17 +61,6 @@ COMMANDS = {
     "cache prune": "that no library refers to",
 }
 HEAVY = ("torch", "rdkit", "aimnet", "umap", "matplotlib", "sklearn", "scipy")
-
-
-@pytest.fixture
-def probe():
-    """Runs `probe` with arguments."""
-
-    def run(*arguments):
-        words = [str(word) for word in arguments]
-        return CliRunner().invoke(cli.main, words, prog_name="probe")
-
-    return run
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from probe import devices, schemas, tables
 from probe.backbones import Backbone, Evaluation, Geometry, refusal
 from probe.cache.packing import packs
 from probe.cache.store import PART_BYTES, Cache, Cached, in_use
+from probe.errors import is_out_of_memory
 from probe.progress import Progress
 
 
@@ -132,7 +133,7 @@ def evaluate(
     try:
         return _rows(backbone, names, batch, backbone.evaluate(batch))
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
     if len(batch) == 1:
         size = len(batch[0].numbers)
@@ -151,13 +152,6 @@ def geometry_of(numbers: object, positions: object, charge: object, spin: object
         positions=positions.values.to_numpy().reshape(-1, 3),  # type: ignore[attr-defined]
         charge=charge.as_py(),  # type: ignore[attr-defined]
         multiplicity=spin.as_py(),  # type: ignore[attr-defined]
-    )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` is one; the allocator of torch's CPU has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        "allocate memory" in str(error)
     )
 
 

@@ -2,8 +2,8 @@
 
 A folder holds one backbone's answers, ``<root>/<fingerprint>/part-*.parquet``. Parts are only
 ever added, each complete or not at all, so any number of runs may share a cache. What nobody
-needs any more is removed by ``probe cache prune`` alone (probe.upkeep): a part's time says when
-it was last asked for, and a lock that a run is using the folder.
+needs any more is removed by ``probe cache prune`` alone (probe.cache.upkeep): a part's time says
+when it was last asked for, and a lock that a run is using the folder.
 """
 
 import contextlib

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from probe.errors import ProbeError
+from probe.errors import ProbeError, is_out_of_memory
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -81,7 +81,7 @@ class Commands(click.Group):
             click.echo("probe: interrupted; the same command begins or goes on again", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
         except (MemoryError, RuntimeError) as error:
-            if not _of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             said = next(iter(str(error).splitlines()), "no more could be had")
             message = f"too little memory ({said}); give it more, or take smaller shards or batches"
@@ -101,13 +101,6 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """In the order of the data flow, not of the alphabet."""
         return list(self.commands)
-
-
-def _of_memory(error: Exception) -> bool:
-    """Whether ``error`` is want of memory; torch raises a RuntimeError for it."""
-    return isinstance(error, MemoryError) or any(
-        words in str(error) for words in ("out of memory", "allocate memory")
-    )
 
 
 def _nearest(error: click.UsageError) -> str:

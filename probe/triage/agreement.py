@@ -20,6 +20,7 @@ from probe import schemas, tables
 from probe.classifier.shift import Shift, fit_shift
 from probe.errors import ProbeError
 from probe.library import plan as planning
+from probe.triage import pairs
 
 TABLE, RECORD, PAGE = "agreement.parquet", "agreement.json", "agreement.html"
 
@@ -147,29 +148,13 @@ def compare(first: Screening, second: Screening) -> Pair:
 
 def _joined(first: Screening, second: Screening) -> pl.DataFrame:
     """One row for each conformer of either, with a kind; the disagreements first."""
-    sides = [
-        screening.rows.rename({name: f"{name}_{side}" for name in (*ANSWERS, "status")})
-        for side, screening in zip(SIDES, (first, second), strict=True)
-    ]
-    joined = sides[0].join(sides[1], on="conformer_id", how="full", coalesce=True)
-    status = [pl.col(f"status_{side}").fill_null("absent") for side in SIDES]
-    gap = (pl.col("p_unreliable_first") - pl.col("p_unreliable_second")).abs()
-    return (
-        joined.with_columns(
-            *(pl.coalesce(name, f"{name}_right") for name in IDENTITY[1:]),
-            *status,
-            first=pl.lit(first.name),
-            second=pl.lit(second.name),
-        )
-        .with_columns(kind=_kind())
-        .sort(
-            pl.col("kind").replace_strict(list(KINDS), range(len(KINDS))),
-            gap,
-            "conformer_id",
-            descending=[False, True, False],
-            nulls_last=True,
-        )
+    screenings = dict(zip(SIDES, (first.rows, second.rows), strict=True))
+    rows = pairs.matched(screenings, (*ANSWERS, "status"), IDENTITY[1:]).with_columns(
+        *(pl.col(f"status_{side}").fill_null("absent") for side in SIDES),
+        first=pl.lit(first.name),
+        second=pl.lit(second.name),
     )
+    return pairs.in_order(rows.with_columns(kind=_kind()), KINDS, *SIDES)
 
 
 def _kind() -> pl.Expr:

@@ -20,6 +20,7 @@ from probe import schemas, tables
 from probe.classifier import card as cards
 from probe.errors import ProbeError
 from probe.library import plan as planning
+from probe.triage import pairs
 
 TABLE, RECORD = "changes.parquet", "changes.json"
 HISTORY, FINISHED = "history", "finished.json"
@@ -100,27 +101,10 @@ def compare(
     ``was`` and ``is_`` are their records. Rows (``schemas.CHANGES``) are in the order of
     ``KINDS``, the largest changes in p_unreliable first.
     """
-    sides = [
-        rows.rename({name: f"{name}_{side}" for name in ANSWERS})
-        for rows, side in ((before, "before"), (now, "now"))
-    ]
-    joined = sides[1].join(sides[0], on="conformer_id", how="full", coalesce=True)
-    judged = joined.with_columns(
-        *(pl.coalesce(name, f"{name}_right") for name in ROW), kind=_kind()
-    )
-    changed = judged.drop_nulls("kind")
-    gap = (pl.col("p_unreliable_now") - pl.col("p_unreliable_before")).abs()
-    rows = (
-        changed.with_columns(cause=_cause(changed, before, now, was, is_))
-        .sort(
-            pl.col("kind").replace_strict(list(KINDS), range(len(KINDS))),
-            gap,
-            "conformer_id",
-            descending=[False, True, False],
-            nulls_last=True,
-        )
-        .select(schemas.CHANGES.names)
-    )
+    joined = pairs.matched({"now": now, "before": before}, ANSWERS, ROW)
+    changed = joined.with_columns(kind=_kind()).drop_nulls("kind")
+    judged = changed.with_columns(cause=_cause(changed, before, now, was, is_))
+    rows = pairs.in_order(judged, KINDS, "now", "before").select(schemas.CHANGES.names)
     return rows, joined.height - rows.height
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from probe import weights
+from probe import schemas, tables, weights
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = ROOT / "resources/calibration/b973c.parquet"
@@ -70,3 +70,19 @@ def jobs(stdout):
     """Rules and their number of jobs, of the last table of job statistics."""
     table = stdout[stdout.rindex("Job stats:") :].split("\n\n")[0].splitlines()[3:]
     return {rule: int(count) for rule, count in map(str.split, table)}
+
+
+def write_little_labels(path, calibration):
+    """Eighty labelled conformers of H, C, N and O, enough to fit a checkpoint that knows little."""
+    rows = [
+        {
+            **{"smiles": smiles, "source": "", "geometry": "", "charge": geometry.charge},
+            **{"numbers": geometry.numbers.tolist(), "energy_ev": energy},
+            "positions": geometry.positions.ravel().tolist(),
+        }
+        for smiles, geometry, energy in zip(
+            calibration.smiles, calibration.geometries, calibration.energy_ev, strict=True
+        )
+        if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
+    ]
+    tables.write(path, rows[:80], schemas.LABELS, {})

@@ -1,6 +1,8 @@
 """Conformers with scores, as triage finds them on disk, and the card that judges them."""
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
 from probe import schemas, tables
 from probe.conformers.conformer import conformer_id
@@ -86,3 +88,22 @@ def on_disk(folder, shards, answers):
         tables.write(folder / "conformers" / name, shard, schemas.CONFORMERS, counts)
         tables.write(folder / "rejects" / name, [], schemas.REJECTED, {})
         tables.write(folder / "scores" / name, answer, schemas.SCORES, {"device": "cpu"})
+
+
+ETHANOL = [6, 6, 8, 1, 1, 1, 1, 1, 1]
+
+
+def held_out(n, unreliable=(), **columns):
+    """Predictions of ``n`` molecules, p rising from 0.01; errors of those named are 2 kcal/mol."""
+    frame = {
+        "conformer_id": [f"held{index}" for index in range(n)],
+        "smiles": [f"C{index}" for index in range(n)],
+        "n_atoms": [9] * n,
+        "numbers": [ETHANOL] * n,
+        "latent_distance": [1.0] * n,
+        "error_kcal": [-2.0 if index in unreliable else 0.1 for index in range(n)],
+        "p_unreliable": [0.01 + 0.9 * index / n for index in range(n)],
+        "location_kcal": [[0.1]] * n,
+        "scale_kcal": [[0.1]] * n,
+    }
+    return pl.DataFrame(pa.Table.from_pydict(frame | columns, schema=schemas.HELD_OUT))

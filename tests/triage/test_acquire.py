@@ -8,11 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 from aimnet.data import SizeGroupedDataset, SizeGroupedSampler
-from click.testing import CliRunner
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from probe import cli, schemas, tables
+from probe import schemas, tables
 from probe.classifier import labels
 from probe.conformers.conformer import Options, conformer_id, rounded
 from probe.conformers.ingest import convert
@@ -241,15 +240,6 @@ class Triaged:
 @pytest.fixture
 def triaged(tmp_path):
     return Triaged(tmp_path / "results")
-
-
-@pytest.fixture
-def probe():
-    def run(*arguments):
-        words = [str(word) for word in arguments]
-        return CliRunner().invoke(cli.main, words, prog_name="probe")
-
-    return run
 
 
 @pytest.fixture

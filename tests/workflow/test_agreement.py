@@ -6,7 +6,7 @@ import os
 import polars as pl
 import pytest
 import repository
-from repository import jobs, probe
+from repository import jobs, probe, write_little_labels
 
 from probe import schemas, tables
 from probe.triage import agreement
@@ -39,18 +39,7 @@ def screened(aimnet_file, calibration, tmp_path_factory):
     assert aimnet_file.is_file()
     root = tmp_path_factory.mktemp("agreement") / "repository"
     repository.copy(root)
-    rows = [
-        {
-            **{"smiles": smiles, "source": "", "geometry": "", "charge": geometry.charge},
-            **{"numbers": geometry.numbers.tolist(), "energy_ev": energy},
-            "positions": geometry.positions.ravel().tolist(),
-        }
-        for smiles, geometry, energy in zip(
-            calibration.smiles, calibration.geometries, calibration.energy_ev, strict=True
-        )
-        if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
-    ]
-    tables.write(root / "labels.parquet", rows[:80], schemas.LABELS, {})
+    write_little_labels(root / "labels.parquet", calibration)
     probe(root, "weights", "fetch", "aimnet2-b973c-1")
     out = ("--cache", "cache", "--out", "models/probe/second", "--name", "second", *QUICK)
     probe(root, "train", "--labels", "labels.parquet", "--backbone", "aimnet2-b973c-1", *out)

@@ -5,9 +5,9 @@ import gzip
 import polars as pl
 import pytest
 import repository
-from repository import jobs, probe
+from repository import jobs, probe, write_little_labels
 
-from probe import schemas, tables
+from probe import tables
 from probe.triage import changes
 
 FIRST = {"CCO": "ethanol", "c1ccccc1": "benzene", "NCC(=O)O": "glycine", "CC(C)=O": "acetone"}
@@ -95,18 +95,7 @@ def strict(root, second):
 def retrained(root, strict, calibration):
     """What the run with a new checkpoint said; it is fitted in seconds and knows little."""
     assert strict
-    fitted = [
-        {
-            **{"smiles": smiles, "source": "", "geometry": "", "charge": geometry.charge},
-            **{"numbers": geometry.numbers.tolist(), "energy_ev": energy},
-            "positions": geometry.positions.ravel().tolist(),
-        }
-        for smiles, geometry, energy in zip(
-            calibration.smiles, calibration.geometries, calibration.energy_ev, strict=True
-        )
-        if set(geometry.numbers.tolist()) <= {1, 6, 7, 8}
-    ]
-    tables.write(root / "labels.parquet", fitted[:80], schemas.LABELS, {})
+    write_little_labels(root / "labels.parquet", calibration)
     labels = ("--labels", "labels.parquet", "--backbone", "aimnet2-b973c")
     out = ("--cache", "labelled", "--out", "models/probe/new", "--name", "new", *QUICK)
     probe(root, "train", *labels, *out)
