@@ -266,7 +266,7 @@ def triage(folder: Path, checkpoint: str, as_json: bool, **policy: Any) -> None:
 @click.option(
     "--figures", type=FOLDER, help="The figures alone, SVG and PNG [default: FOLDER/figures]."
 )
-@click.option("--umap-points", type=click.IntRange(1), default=200_000, show_default=True)
+@click.option("--umap-points", type=click.IntRange(1), default=20_000, show_default=True)
 @click.option("--seed", type=int, default=42, show_default=True)
 @click.option("--cache", type=FOLDER, help="Cache of embeddings: the page shows attention, too.")
 @click.option(
