@@ -11,12 +11,12 @@ from probe.config import Library
 from probe.errors import ProbeError
 from probe.weights import RESOURCES
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 WEIGHTS, CARD, HELD_OUT = "probe.safetensors", "card.json", "held_out.parquet"
 IN_USE = "in_use.json"
 """In a folder of several checkpoints: names the one that the folder stands for."""
 REQUIRED = (
-    *("name", "backbone", "fingerprint", "embedding_dim", "charges", "head", "n_members"),
+    *("name", "backbone", "fingerprint", "embedding_dim", "charges", "head", "width", "n_members"),
     *("boundary_kcal", "temperature", "latent_99", "shift", "elements", "n_atoms"),
 )
 """What scoring and triage need of a card."""

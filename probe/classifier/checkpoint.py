@@ -184,7 +184,12 @@ def load(name: str) -> Checkpoint:
         normalisation.load_state_dict(_under("normalisation", tensors))
         members = []
         for index in range(record["n_members"]):
-            member = Probe(record["embedding_dim"], charges=record["charges"], head=record["head"])
+            member = Probe(
+                record["embedding_dim"],
+                charges=record["charges"],
+                head=record["head"],
+                width=record["width"],
+            )
             member.load_state_dict(_under(f"member{index}", tensors))
             members.append(member.eval())
         latent = tensors["latent.mean"], tensors["latent.whitening"]

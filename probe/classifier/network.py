@@ -9,8 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from probe.schemas import EMBEDDING_WIDTH
+
 WIDTH = 256
-HEADS = 32
+"""Of an atom in the published network."""
+HEAD_WIDTH = 8
+"""Of one attention head."""
 N_NUMBERS = 119
 """Atomic numbers that composition tables have room for."""
 SPREAD = 1e-6
@@ -44,10 +48,6 @@ class Inputs(NamedTuple):
     energy: Tensor  # [B], less its composition part
     n_atoms: Tensor  # [B]
     padding: Tensor  # [B, N], True where there is no atom
-
-    def to(self, device: torch.device) -> "Inputs":
-        """The batch on ``device``."""
-        return Inputs(*(None if x is None else x.to(device) for x in self))  # type: ignore[arg-type]
 
 
 class Outputs(NamedTuple):
@@ -100,12 +100,12 @@ class Normalisation(nn.Module):
         charges = [sample.charges for sample in samples if sample.charges is not None]
         if charges:
             self.charge_std.fill_(_spread(np.concatenate(charges)))
-        counts = np.stack([np.bincount(s.numbers, minlength=N_NUMBERS) for s in samples])
+        sizes = np.array([len(sample.numbers) for sample in samples])
+        counts = _counts(samples, sizes, N_NUMBERS)
         energies = np.array([sample.energy_ev for sample in samples])
         fitted = np.linalg.lstsq(counts.astype(np.float64), energies, rcond=None)[0]
         self.composition.copy_(torch.from_numpy(fitted))
         self.energy_std.fill_(_spread(energies - counts @ fitted))
-        sizes = counts.sum(axis=1)
         self.size_mean.fill_(float(sizes.mean()))
         self.size_std.fill_(_spread(sizes))
         self.clip.fill_(CLIP)
@@ -114,30 +114,30 @@ class Normalisation(nn.Module):
     def forward(self, samples: Sequence[Sample]) -> Inputs:
         """``samples`` as one standardised, padded batch, in order."""
         device = self.embedding_mean.device
-        sizes = [len(sample.numbers) for sample in samples]
-        shape = (len(samples), max(sizes))
-        embedding = torch.zeros(*shape, len(self.embedding_mean))
-        padding = torch.ones(shape, dtype=torch.bool)
-        has_charges = samples[0].charges is not None
-        charges = torch.zeros(shape) if has_charges else None
-        for row, sample in enumerate(samples):
-            padding[row, : sizes[row]] = False
-            embedding[row, : sizes[row]] = torch.from_numpy(np.array(sample.embedding, np.float32))
-            if charges is not None:
-                charges[row, : sizes[row]] = torch.from_numpy(np.array(sample.charges, np.float32))
-        counts = np.stack(
-            [np.bincount(s.numbers, minlength=len(self.composition)) for s in samples]
-        )
-        total = torch.tensor([sample.energy_ev for sample in samples], dtype=torch.float64)
-        energy = total.to(device) - torch.from_numpy(counts).double().to(device) @ self.composition
-        size = torch.tensor(sizes, dtype=torch.float32, device=device)
-        inputs = Inputs(embedding, charges, total, size, padding).to(device)
+        sizes = np.array([len(sample.numbers) for sample in samples])
+        present = torch.arange(int(sizes.max())) < torch.from_numpy(sizes)[:, None]
+
+        def padded(parts: Sequence[NDArray[np.floating]], mean: Tensor, std: Tensor) -> Tensor:
+            flat = torch.from_numpy(np.concatenate(parts)).to(device).float()
+            out = torch.zeros(*present.shape, *flat.shape[1:], device=device)
+            out[present.to(device)] = (flat - mean) / std
+            return out
+
+        charges = [sample.charges for sample in samples if sample.charges is not None]
+        counts = torch.from_numpy(_counts(samples, sizes, len(self.composition))).to(device)
+        energy = torch.tensor([sample.energy_ev for sample in samples], dtype=torch.float64)
+        inner = (energy.to(device) - counts.double() @ self.composition) / self.energy_std
+        n_atoms = (torch.from_numpy(sizes).to(device) - self.size_mean) / self.size_std
         return Inputs(
-            embedding=(inputs.embedding - self.embedding_mean) / self.embedding_std,
-            charges=None if inputs.charges is None else inputs.charges / self.charge_std,
-            energy=(energy / self.energy_std).float().clamp(-self.clip, self.clip),
-            n_atoms=((size - self.size_mean) / self.size_std).clamp(-self.clip, self.clip),
-            padding=inputs.padding,
+            embedding=padded(
+                [sample.embedding for sample in samples], self.embedding_mean, self.embedding_std
+            ),
+            charges=padded(charges, torch.zeros((), device=device), self.charge_std)
+            if charges
+            else None,
+            energy=inner.float().clamp(-self.clip, self.clip),
+            n_atoms=n_atoms.float().clamp(-self.clip, self.clip),
+            padding=~present.to(device),
         )
 
 
@@ -147,39 +147,48 @@ class Probe(nn.Module):
     With the ``classes`` head it is the published one: 567,458 parameters at D = 256 with charges,
     566,434 without. The ``distribution`` head says where the signed error lies, as a sum over
     atoms, since energies are, and how wide: every tolerance has its probability from the two.
+    ``width`` is that of an atom, a multiple of ``HEAD_WIDTH``.
     """
 
     def __init__(
-        self, embedding_dim: int, *, charges: bool, head: Head = "classes", dropout: float = 0.1
+        self,
+        embedding_dim: int,
+        *,
+        charges: bool,
+        head: Head = "classes",
+        width: int = WIDTH,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
 
-        def block(width: int, out: int) -> list[nn.Module]:
-            return [nn.Linear(width, out), nn.LayerNorm(out), nn.GELU(), nn.Dropout(dropout)]
+        def block(size: int, out: int) -> list[nn.Module]:
+            return [nn.Linear(size, out), nn.LayerNorm(out), nn.GELU(), nn.Dropout(dropout)]
 
         self.atoms = nn.Sequential(
-            *block(embedding_dim, WIDTH),
-            *block(WIDTH, WIDTH // 2),
-            nn.Linear(WIDTH // 2, WIDTH),
-            nn.LayerNorm(WIDTH),
+            *block(embedding_dim, width),
+            *block(width, width // 2),
+            nn.Linear(width // 2, width),
+            nn.LayerNorm(width),
         )
         self.charges = (
-            nn.Sequential(nn.Linear(1, WIDTH), nn.LayerNorm(WIDTH), nn.GELU()) if charges else None
+            nn.Sequential(nn.Linear(1, width), nn.LayerNorm(width), nn.GELU()) if charges else None
         )
-        self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, dropout=dropout)
-        self.after_attention = nn.LayerNorm(WIDTH)
-        self.molecule = nn.Linear(2 * WIDTH + 2, WIDTH)
-        opening = [nn.LayerNorm(WIDTH), nn.GELU(), nn.Dropout(dropout)]
+        self.attention = nn.MultiheadAttention(
+            width, width // HEAD_WIDTH, batch_first=True, dropout=dropout
+        )
+        self.after_attention = nn.LayerNorm(width)
+        self.molecule = nn.Linear(2 * width + 2, EMBEDDING_WIDTH)
+        opening = [nn.LayerNorm(EMBEDDING_WIDTH), nn.GELU(), nn.Dropout(dropout)]
         self.location: nn.Module | None = None
         if head == "classes":
             self.head = nn.Sequential(
-                *opening, *block(WIDTH, 128), *block(128, 32), nn.Linear(32, 2)
+                *opening, *block(EMBEDDING_WIDTH, 128), *block(128, 32), nn.Linear(32, 2)
             )
             return
-        self.head = nn.Sequential(*opening, *block(WIDTH, 64), nn.Linear(64, 1))
+        self.head = nn.Sequential(*opening, *block(EMBEDDING_WIDTH, 64), nn.Linear(64, 1))
         readout = nn.Linear(64, 1, bias=False)
         nn.init.zeros_(readout.weight)
-        self.location = nn.Sequential(*block(WIDTH, 64), readout)
+        self.location = nn.Sequential(*block(width, 64), readout)
 
     def forward(self, inputs: Inputs) -> Outputs:
         """Judge a batch. In evaluation mode a conformer's answer is the same in any batch."""
@@ -211,6 +220,16 @@ class Probe(nn.Module):
         received = attention.sum(dim=1)
         importance = received / received.sum(1, keepdim=True)
         return Outputs(answer, molecule, importance, attention)
+
+
+def _counts(
+    samples: Sequence[Sample], sizes: NDArray[np.integer], n_numbers: int
+) -> NDArray[np.int64]:
+    """Atoms of each atomic number in ``samples`` of ``sizes``, [B, n_numbers]."""
+    rows = np.repeat(np.arange(len(sizes)), sizes)
+    numbers = np.concatenate([sample.numbers for sample in samples])
+    flat = np.bincount(rows * n_numbers + numbers, minlength=len(sizes) * n_numbers)
+    return flat.reshape(len(sizes), n_numbers)
 
 
 def _spread(values: NDArray[Any]) -> float:

@@ -25,7 +25,15 @@ from probe.classifier.card import FORMAT_VERSION
 from probe.classifier.checkpoint import Checkpoint
 from probe.classifier.exceedance import SMALLEST, TOLERANCES, fit_scale_factor, fit_temperature
 from probe.classifier.labels import Labels, in_share, reserved
-from probe.classifier.network import Head, Inputs, Normalisation, Outputs, Probe, Sample
+from probe.classifier.network import (
+    WIDTH,
+    Head,
+    Inputs,
+    Normalisation,
+    Outputs,
+    Probe,
+    Sample,
+)
 from probe.errors import ProbeError
 
 MIN_MOLECULES = 4
@@ -39,13 +47,14 @@ class Recipe:
     """How PROBE is trained. The defaults are what measurement showed best (docs/evidence.md)."""
 
     head: Head = "distribution"
+    width: int = 64
     standardise: bool = True
     seed: int = 1
     members: int = 5
     held_out: float = 0.15
     calibration: float = 0.1
     boundary_percentile: float = 50.0
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     weight_decay: float = 1e-2
     dropout: float = 0.2
     batch_size: int = 32
@@ -57,6 +66,7 @@ class Recipe:
 
 PAPER = Recipe(
     head="classes",
+    width=WIDTH,
     standardise=False,
     members=1,
     learning_rate=5e-5,
@@ -128,6 +138,7 @@ def train(
         **identity,
         "version": __version__,
         "head": recipe.head,
+        "width": recipe.width,
         "n_members": recipe.members,
         **data.domain(sides.fitting),
         "boundary_kcal": boundary,
@@ -205,6 +216,7 @@ def fit(
         inputs.embedding.shape[-1],
         charges=inputs.charges is not None,
         head=recipe.head,
+        width=recipe.width,
         dropout=recipe.dropout,
     )
     optimiser = torch.optim.AdamW(

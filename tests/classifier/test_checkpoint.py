@@ -54,18 +54,18 @@ ROW = {
 def untrained(head="distribution", n_members=3, temperature=1.7):
     """A checkpoint of random networks: what loading and scoring do needs no training."""
     torch.manual_seed(11)
-    members = [Probe(WIDTH, charges=True, head=head).eval() for _ in range(n_members)]
+    made = {"charges": True, "head": head, "width": 16}
+    members = [Probe(WIDTH, **made).eval() for _ in range(n_members)]
     for member in members:
         if member.location is not None:  # its last layer begins at zero
             torch.nn.init.normal_(member.location[-1].weight, std=0.1)
     card = {
-        "format_version": 2,
+        "format_version": cards.FORMAT_VERSION,
         "name": "untrained",
         "backbone": "aimnet2-b973c",
         "fingerprint": "7e4575c45376bb61",
         "embedding_dim": WIDTH,
-        "charges": True,
-        "head": head,
+        **made,
         "n_members": n_members,
         "boundary_kcal": 0.5,
         "temperature": temperature,
@@ -303,9 +303,9 @@ def another_head(folder):
 DAMAGES = {
     "an earlier format": (
         lambda f: edited(f, format_version=1),
-        "format version 1, this probe-screen reads 2; train the checkpoint again",
+        "format version 1, this probe-screen reads 3; train the checkpoint again",
     ),
-    "a later format": (lambda f: edited(f, format_version=3), "format version 3, .* reads 2"),
+    "a later format": (lambda f: edited(f, format_version=4), "format version 4, .* reads 3"),
     "no format": (lambda f: edited(f, format_version=None), "format version None"),
     "no shift": (lambda f: edited(f, shift=None), "no shift; restore"),
     "no head": (lambda f: edited(f, head=None), "no head; restore"),
@@ -415,7 +415,9 @@ class TestTheShippedOne:
     def test_it_is_of_the_default_recipe(self, shipped):
         recipe = asdict(Recipe())
         assert {key: shipped.card["training"][key] for key in recipe} == recipe
-        assert shipped.card["head"] == recipe["head"]
+        assert {key: shipped.card[key] for key in ("head", "width")} == {
+            key: recipe[key] for key in ("head", "width")
+        }
         assert shipped.card["n_members"] == recipe["members"] == len(shipped.members)
 
     def test_it_belongs_to_the_default_backbone(self, shipped):

@@ -7,7 +7,6 @@ import torch
 from probe.classifier.network import (
     CLIP,
     LOG_SCALE,
-    Inputs,
     Normalisation,
     Probe,
     Sample,
@@ -363,11 +362,3 @@ def test_the_state_of_modules_has_their_names_and_no_other():
     named = state({"scale": Normalisation(2), "member0": Probe(2, charges=False)})
     assert {name.split(".")[0] for name in named} == {"scale", "member0"}
     assert named["scale.composition"].dtype == torch.float64
-
-
-def test_a_batch_moves_between_devices_whole():
-    inputs = Normalisation(WIDTH)([sample(3, 0, charges=False)])
-    moved = inputs.to(torch.device("cpu"))
-    assert isinstance(moved, Inputs)
-    assert moved.charges is None
-    assert torch.equal(moved.embedding, inputs.embedding)

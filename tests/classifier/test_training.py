@@ -11,7 +11,7 @@ from probe import tables
 from probe.backbones import Geometry
 from probe.classifier import training
 from probe.classifier.calibration import Labelled
-from probe.classifier.card import CARD, HELD_OUT, WEIGHTS
+from probe.classifier.card import CARD, FORMAT_VERSION, HELD_OUT, WEIGHTS
 from probe.classifier.checkpoint import save_checkpoint
 from probe.classifier.exceedance import TOLERANCES, fit_scale_factor, fit_temperature
 from probe.classifier.labels import Labels, in_share, reserved
@@ -439,7 +439,7 @@ class TestTheCard:
     def test_says_what_it_belongs_to(self, checkpoint, recipe):
         card = checkpoint.card
         assert {key: card[key] for key in IDENTITY} == IDENTITY
-        assert (card["format_version"], card["head"]) == (2, recipe.head)
+        assert (card["format_version"], card["head"]) == (FORMAT_VERSION, recipe.head)
         assert (card["embedding_dim"], card["charges"]) == (WIDTH, True)
         assert card["n_members"] == recipe.members == len(checkpoint.members)
 

@@ -245,10 +245,10 @@ def with_cache(made: Library, inputs: Inputs, folder: Path) -> Inputs:
     places = [{"conformer_id": i, "part": part, "refusal": None} for i, part in parts.items()]
     tables.write(embedded, places, schemas.EMBEDDED, {})
     settings = {
-        **{"embedding_dim": WIDTH, "charges": True, "head": "distribution", "n_members": 2},
-        **{"temperature": 1.0, "shift": {"per_element": SHIFT, "per_charge": 0.0}},
+        **{"embedding_dim": WIDTH, "charges": True, "head": "distribution", "width": 16},
+        **{"n_members": 2, "temperature": 1.0, "shift": {"per_element": SHIFT, "per_charge": 0.0}},
     }
-    members = [Probe(WIDTH, charges=True, head="distribution").eval() for _ in range(2)]
+    members = [Probe(WIDTH, charges=True, head="distribution", width=16).eval() for _ in range(2)]
     untrained = Checkpoint(made.card | settings, Normalisation(WIDTH), members)
     save_checkpoint(replace(untrained, held_out=_held_out(made, random)), inputs.checkpoint)
     references = folder / "references.parquet"
