@@ -54,7 +54,7 @@ class Protocol:
     members: int = 3
     calibration: int = 1000
     diversity: int = acquire.Settings.diversity
-    network: Recipe = field(default=Recipe(channels=32, epochs=60))
+    network: Recipe = field(default=Recipe(channels=32))
     probe: training.Recipe = field(default=training.Recipe())
 
 

@@ -46,7 +46,7 @@ class Recipe:
     max_ell: int = 2
     correlation: int = 2
     r_max: float = 4.5  # Å
-    epochs: int = 100
+    epochs: int = 60
     batch_size: int = 16
     learning_rate: float = 0.01  # the highest: it rises, and falls to nothing at the last step
     huber_ev: float = 0.1  # errors of a molecule beyond it count linearly
