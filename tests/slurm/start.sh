@@ -90,6 +90,21 @@ PidFile=$dir/pid/slurmdbd
 EOF
 chmod 600 "$dir/slurmdbd.conf"
 
+# The kernel ends a job that takes more memory than it asked for, where control groups of the old
+# kind can be made here; elsewhere (in most containers) slurmd looks every two seconds.
+memory_group=/sys/fs/cgroup/memory/probe-$$
+freezer_group=/sys/fs/cgroup/freezer/probe-$$
+if mkdir "$memory_group" "$freezer_group" 2>/dev/null; then
+    memory_limit="ProctrackType=proctrack/cgroup
+TaskPlugin=task/cgroup"
+    printf '%s\n' CgroupPlugin=cgroup/v1 ConstrainRAMSpace=yes >"$dir/cgroup.conf"
+else
+    memory_limit="ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherParams=OverMemoryKill"
+fi
+rmdir "$memory_group" "$freezer_group" 2>/dev/null || true
+
 # One node with what this machine really has, so that a job which asks for more is refused here.
 cores=$(nproc)
 memory=$(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo)
@@ -109,8 +124,7 @@ SlurmctldPidFile=$dir/pid/slurmctld
 SlurmdPidFile=$dir/pid/slurmd
 MailProg=/bin/true
 MpiDefault=none
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
+$memory_limit
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerType=sched/backfill
@@ -123,7 +137,6 @@ AccountingStorageTRES=gres/gpu
 AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=2
-JobAcctGatherParams=OverMemoryKill
 ReturnToService=2
 KillWait=5
 MinJobAge=600

@@ -18,4 +18,5 @@ stop() {
 for daemon in pid/slurmd pid/slurmctld pid/slurmdbd database/pid munge/pid; do
     stop "$dir/$daemon"
 done
+find /sys/fs/cgroup/{memory,freezer}/"slurm_$(hostname -s)" -depth -type d -exec rmdir {} + 2>/dev/null
 [ "$(readlink -f /etc/slurm/slurm.conf)" != "$dir/slurm.conf" ] || rm -f /etc/slurm/slurm.conf
