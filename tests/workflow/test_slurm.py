@@ -1,95 +1,41 @@
 """The demo libraries through a real SLURM, as a user would send them there."""
 
 import json
-import os
-import shutil
-import subprocess
-import time
 
+import cluster
 import pytest
 import repository
 
 RULES = ("ingest", "embed", "score", "triage", "changes", "report")
 LIBRARIES = ("demo", "demo-3d")
-PARTITIONS = """\
-partitions:
-  cpu:
-    max_threads: 64
-  gpu:
-    max_threads: 64
-    max_gpu: 2
-"""
-
-
-def slurm_answers():
-    if shutil.which("sinfo") is None:
-        return False
-    try:
-        answer = subprocess.run(
-            ["sinfo", "--noheader", "--format=%R"],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return {"cpu", "gpu"} <= set(answer.stdout.split())
-
-
-def require_slurm():
-    """A SLURM with partitions cpu and gpu, which PROBE_REQUIRE_SLURM=1 demands."""
-    if slurm_answers():
-        return
-    reason = "no SLURM with partitions cpu and gpu answers; start one: tests/slurm/start.sh DIR"
-    if os.environ.get("PROBE_REQUIRE_SLURM") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def screened(tmp_path_factory):
     """The demo screened on SLURM: a copy of the repository, Snakemake's log, the jobs."""
-    require_slurm()
+    cluster.require()
     root = tmp_path_factory.mktemp("slurm") / "repository"
     repository.copy(root)
-    partitions = root / "partitions.yaml"
-    partitions.write_text(PARTITIONS)
-    started = time.strftime("%Y-%m-%dT%H:%M:%S")
-    run = repository.snakemake(
-        root,
-        *("--profile", "slurm"),
-        # The plugin waits 40 s for every job's first state; this SLURM knows it at once.
-        *("--slurm-init-seconds-before-status-checks", "5"),
-        SNAKEMAKE_SLURM_PARTITIONS=str(partitions),
-    )
-    assert run.returncode == 0, run.stdout[-10_000:]
-    return root, run.stdout, jobs_since(started, run.stdout)
+    screening = cluster.Screening(root, "demo")
+    try:
+        assert screening.wait() == 0, screening.log[-10_000:]
+    finally:
+        screening.stop()
+    return root, screening.log, accounted(screening)
 
 
-def jobs_since(started, log):
+def accounted(screening):
     """What sacct says of every job of the run, once all have ended."""
-    submitted = log.count("has been submitted with SLURM jobid")
-    fields = ("JobID", "JobName", "Partition", "ReqTRES", "State", "Comment")
-    deadline = time.monotonic() + 120  # the accounting learns of an end up to 40 s late
-    while True:
-        answer = subprocess.run(
-            [
-                *("sacct", "--allocations", "--noheader", "--parsable2"),
-                *("--starttime", started, "--format", ",".join(fields)),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        rows = [
-            dict(zip(fields, row.split("|"), strict=True)) for row in answer.stdout.splitlines()
-        ]
-        jobs = [row for row in rows if f"SLURM run ID: {row['JobName']}" in log]
-        if len(jobs) == submitted and all(job["State"] == "COMPLETED" for job in jobs):
-            return jobs
-        assert time.monotonic() < deadline, f"{submitted} jobs submitted, sacct knows {jobs}"
-        time.sleep(2)
+    fields = ("JobID", "Partition", "ReqTRES", "State", "Comment")
+    ids = ",".join(job.id for job in screening.jobs())
+
+    def completed():
+        rows = cluster.sacct("--allocations", "--jobs", ids, fields=fields)
+        return rows if all(row["State"] == "COMPLETED" for row in rows) else None
+
+    jobs = cluster.eventually(completed)
+    assert len(jobs) == len(screening.jobs())
+    return jobs
 
 
 def rule(job):
