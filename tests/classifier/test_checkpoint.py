@@ -478,7 +478,7 @@ class TestTheShippedOne:
 
 
 def test_what_half_precision_says_the_same_is_stored_in_it(checkpoint, tmp_path):
-    """Rounded networks take about half the room and come back bit for bit, as others do."""
+    """A rounded value takes two bytes less and comes back bit for bit, as others do."""
     rounded = replace(checkpoint, members=[deepcopy(m).half().float() for m in checkpoint.members])
     sizes = {}
     for name, some in (("full", checkpoint), ("half", rounded)):
@@ -487,4 +487,7 @@ def test_what_half_precision_says_the_same_is_stored_in_it(checkpoint, tmp_path)
             for before, after in zip(one.parameters(), other.parameters(), strict=True):
                 assert torch.equal(before, after)
         sizes[name] = (tmp_path / name / cards.WEIGHTS).stat().st_size
-    assert sizes["half"] < 0.6 * sizes["full"]
+    values = [v for member in checkpoint.members for v in member.parameters()]
+    narrowed = sum(v.numel() for v in values if not torch.equal(v, v.half().float()))
+    assert narrowed > 1000
+    assert abs(sizes["full"] - sizes["half"] - 2 * narrowed) < 64  # the header's own numbers

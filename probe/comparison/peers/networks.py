@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from probe.classifier.exceedance import exceedance
-from probe.classifier.network import Normalisation, Probe
+from probe.classifier.network import WIDTH, Normalisation, Probe
 from probe.classifier.training import PAPER, Recipe, Task, answer, fit, in_units
 from probe.comparison.peers import tuning
 from probe.comparison.peers.contract import Array, NotApplicable, Part, Peer, Scorer
@@ -101,10 +101,12 @@ class Together:
 NETWORKS: tuple[Peer, ...] = (
     Network("probe-paper", PAPER),
     Network("probe-one", replace(Recipe(), members=1)),
+    Network("probe-wide", replace(Recipe(), width=WIDTH, learning_rate=2e-4)),
     Network("probe", Recipe()),
     Together(),
 )
-"""The published recipe, one network of the default one, all of it, and PROBE+."""
+"""The published recipe; of the default one a single network, networks of the published width at
+their best rate, and all of it; and PROBE+."""
 
 
 def _answers(networks: Sequence[Probe], normalisation: Normalisation, part: Part) -> Array:

@@ -215,6 +215,7 @@ class TestRegistry:
         assert by_name["probe-paper"].recipe == PAPER
         assert by_name["probe"].recipe == Recipe()
         assert by_name["probe-one"].recipe == replace(Recipe(), members=1)
+        assert by_name["probe-wide"].recipe == replace(Recipe(), width=256, learning_rate=2e-4)
         assert by_name["probe+"].base == by_name["probe"]
 
     def test_all_of_them_are_dear(self):
