@@ -263,6 +263,14 @@ def test_another_policy_repeats_triage_and_report_alone(root, change):
     assert jobs(run.stdout) == again
 
 
+def test_reference_energies_repeat_the_report_alone(root):
+    references = repository.ROOT / "resources/calibration/b973c-drugs.parquet"
+    named = "report={references: " + f'"{references}"' + "}"
+    run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--config", named)
+    assert jobs(run.stdout) == {"report": 2, "remember": 2, "all": 1, "total": 5}
+    assert run.stdout.count(f"--references {references}") == 2
+
+
 BATCH = ("acquire", "--config", "acquire={n: 3}")
 
 

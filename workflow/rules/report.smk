@@ -12,6 +12,7 @@ rule report:
         changes="results/{library}/changes.json",
         changed="results/{library}/changes.parquet",
         card=checkpoint(card.CARD),
+        references=config["report"]["references"] or [],
     output:
         page=report(
             "results/{library}/report.html",
