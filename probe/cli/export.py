@@ -25,7 +25,8 @@ from probe.cli.common import FILE, FOLDER
 def export(results: Path, kind: str, verdict: str | None, out: Path | None) -> None:
     """Write the lists of RESULTS, a triaged library, for another program.
 
-    `probe select` writes what meets further conditions.
+    `probe select` writes what meets further conditions. Text in a CSV that a
+    spreadsheet would take for a formula begins with an apostrophe.
 
     \b
     Examples:

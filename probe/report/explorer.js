@@ -221,7 +221,8 @@
   }
 
   function download() {
-    const cell = (value) => `"${String(value).replaceAll('"', '""')}"`;
+    const inert = (text) => (/^[=+\-@\t\r]/.test(text) ? `'${text}` : text); // no formula in a spreadsheet
+    const cell = (value) => `"${inert(String(value)).replaceAll('"', '""')}"`;
     const lines = kept().map((row) =>
       [sample.id[row], cell(sample.name[row]), sample.p[row], sample.accept[row] ? "accept" : "recompute"].join(","));
     const text = ["conformer_id,molecule_id,p_unreliable,verdict", ...lines, ""].join("\n");

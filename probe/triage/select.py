@@ -8,6 +8,7 @@ from operator import and_
 from pathlib import Path
 
 import polars as pl
+import polars.selectors as cs
 from ase.data import atomic_numbers
 
 from probe import schemas, tables
@@ -58,14 +59,15 @@ def write(rows: pl.DataFrame, folder: Path, out: Path, suffix: str | None = None
     """Write ``rows`` from ``select`` to ``out``, as its suffix (or the given one) says.
 
     .csv and .parquet hold the columns of ``schemas.SELECTED``; any other that
-    ``exports.WRITERS`` knows holds the geometries, too.
+    ``exports.WRITERS`` knows holds the geometries, too. Text that a spreadsheet would take for a
+    formula begins with an apostrophe in .csv.
 
     Raises:
         ProbeError: the suffix is unknown, or a conformer's geometry is in no shard.
     """
     suffix = out.suffix if suffix is None else suffix
     if suffix == ".csv":
-        tables.atomically(out, rows.write_csv)
+        tables.atomically(out, _inert(rows).write_csv)
     elif suffix == ".parquet":
         library = load(folder / "plan.json").library
         tables.write(out, rows.to_arrow(), schemas.SELECTED, {"library": library})
@@ -75,6 +77,10 @@ def write(rows: pl.DataFrame, folder: Path, out: Path, suffix: str | None = None
         raise ProbeError(
             f"{out}: unknown suffix {suffix or '(none)'}; known are {' '.join(SUFFIXES)}"
         )
+
+
+def _inert(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(cs.string().str.replace(r"^[=+\-@\t\r]", "'$0"))
 
 
 def _condition(query: Query) -> pl.Expr:

@@ -28,6 +28,7 @@ from probe.triage.verdicts import decide
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 ENDS_SCRIPT = "</script><script>alert(2)</script>"
+FORMULA = "=1+2"
 
 WIDTH = 16
 """Features an atom in the cache; only a real backbone has 256."""
@@ -134,7 +135,7 @@ class Library:
 def library(smiles: list[str] | None = None) -> Library:
     """Conformers of ``smiles`` by ETKDG with made-up scores; the second is refused if there is one.
 
-    The two molecules with the highest p_unreliable have hostile names.
+    The three molecules with the highest p_unreliable have hostile names.
     """
     smiles = SMILES if smiles is None else smiles
     conformers = [conformer(text, f"molecule {i}", i) for i, text in enumerate(smiles, 1)]
@@ -143,7 +144,7 @@ def library(smiles: list[str] | None = None) -> Library:
         scores[1] = refused(scores[1])
     order = sorted(scores, key=lambda row: -(row["p_unreliable"] or 0))
     by_id = {row["conformer_id"]: row for row in conformers}
-    for row, name in zip(order, (HOSTILE, ENDS_SCRIPT), strict=False):
+    for row, name in zip(order, (HOSTILE, ENDS_SCRIPT, FORMULA), strict=False):
         by_id[row["conformer_id"]]["molecule_id"] = name
     return Library(conformers, scores, card=card())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from report_library import HOSTILE, data_of, library, unpacked, with_cache
+from report_library import FORMULA, HOSTILE, data_of, library, unpacked, with_cache
 from repository import ROOT
 
 from probe.report.page import write_report
@@ -254,7 +254,10 @@ def test_a_region_is_downloaded_and_named(opened):
     text = Path(started.value.path()).read_text(encoding="utf-8")
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["conformer_id"] for row in rows] == known["id"]
-    assert rows[0]["molecule_id"] == HOSTILE
+    names = [row["molecule_id"] for row in rows]
+    assert names[0] == HOSTILE
+    assert f"'{FORMULA}" in names
+    assert FORMULA not in names
     opened.locator("#clear").click()
     expect(opened.locator("#shown")).to_have_text(f"{n} on this page are shown.")
 

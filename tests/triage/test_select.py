@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from rdkit import Chem
-from report_library import HOSTILE, library
+from report_library import FORMULA, HOSTILE, library
 
 from probe import schemas, tables
 from probe.cli import main
@@ -107,6 +107,18 @@ def test_each_format_holds_the_same_conformers(results, tmp_path, suffix):
         found = [mol.GetProp("conformer_id") for mol in Chem.SDMolSupplier(str(out))]
     assert found == rows["conformer_id"].to_list()
     assert len(found) == 4
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet(results, tmp_path):
+    rows = select.select(results, Query())
+    assert FORMULA in rows["molecule_id"].to_list()
+    select.write(rows, results, tmp_path / "ids.csv")
+    found = pl.read_csv(tmp_path / "ids.csv")
+    same = [name.removeprefix("'") for name in found["molecule_id"]]
+    assert same == rows["molecule_id"].to_list()
+    assert f"'{FORMULA}" in found["molecule_id"].to_list()
+    for column in ("smiles", "energy_ev", "p_unreliable", "x"):
+        assert found[column].to_list() == rows[column].to_list()
 
 
 def test_an_unknown_suffix_names_the_known(results, tmp_path):
