@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from scipy.stats import binomtest
 
 from probe import schemas, tables
 from probe.dft import cost, energies, recompute
-from probe.dft.methods import Method
 from probe.errors import ProbeError
 
 CONFIDENCE = 0.95
@@ -36,7 +36,8 @@ def audit(
     """Recompute ``n`` accepted conformers of the library in ``folder``; write audit.json there.
 
     audit.parquet beside it has each of them, with its error: DFT, shifted to the backbone's scale,
-    less the backbone, kcal/mol. Call it from the main thread. Returns what audit.json has.
+    less the backbone, kcal/mol. The energies are final ones, too (``energies.AUDITED``). Call it
+    from the main thread. Returns what audit.json has.
 
     Raises:
         ProbeError: nothing was accepted, or what ``recompute.resumed`` raises.
@@ -47,7 +48,12 @@ def audit(
     method = recompute.method_of(card)
     drawn = recompute.geometries(folder, draw(accepted, n, seed))
     part = recompute.part_of(store, folder, "audit")
-    checked = _checked(drawn, card, method, engine, part, jobs)
+    hours = cost.core_hours(drawn["numbers"], method, drawn["multiplicity"])
+    rows = drawn.with_columns(core_hours=hours)
+    done, died = recompute.resumed(rows.to_dicts(), method, engine, part, jobs)
+    computed = pl.DataFrame(pa.Table.from_pylist(done + died, schema=schemas.COMPUTED))
+    _keep(computed, folder / energies.AUDITED)
+    checked = _checked(drawn, computed, card)
     summary = tables.read_json(folder / "summary.json")
     record = {"seed": seed, "engine": engine, "method": method.name} | verdict(checked, summary)
     tables.write(folder / "audit.parquet", checked.to_arrow(), schemas.AUDITED, record)
@@ -106,20 +112,16 @@ def in_words(record: Mapping[str, Any]) -> str:
     return f"{line}; promised at most {record['promised']:.1%}: {outcome}"
 
 
-def _checked(
-    drawn: pl.DataFrame,
-    card: Mapping[str, Any],
-    method: Method,
-    engine: str,
-    part: Path,
-    jobs: int,
-) -> pl.DataFrame:
-    hours = cost.core_hours(drawn["numbers"], method, drawn["multiplicity"])
-    rows = drawn.with_columns(core_hours=hours)
-    done, died = recompute.resumed(rows.to_dicts(), method, engine, part, jobs)
-    schema = pl.DataFrame(schemas.COMPUTED.empty_table()).schema
-    found = pl.DataFrame(done + died, schema=schema).drop("method")
-    known = rows.rename({"reason": "why"}).join(found, on="conformer_id", maintain_order="left")
+def _keep(computed: pl.DataFrame, path: Path) -> None:
+    """Add ``computed`` to what earlier audits of the library computed, in ``path``."""
+    before = [tables.frame(path, schemas.COMPUTED)] if path.exists() else []
+    rows = pl.concat([computed, *before]).unique("conformer_id", keep="first", maintain_order=True)
+    tables.write(path, rows.to_arrow(), schemas.COMPUTED, {})
+
+
+def _checked(drawn: pl.DataFrame, computed: pl.DataFrame, card: Mapping[str, Any]) -> pl.DataFrame:
+    found = computed.drop("method")
+    known = drawn.rename({"reason": "why"}).join(found, on="conformer_id", maintain_order="left")
     shifted = known.with_columns(energies.shifts(known, card))
     error = pl.col("dft_energy_ev") - pl.col("shift") - pl.col("energy_ev")
     return shifted.with_columns(error_kcal=schemas.KCAL_PER_EV * error).select(

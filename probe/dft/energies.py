@@ -13,6 +13,8 @@ from probe.errors import ProbeError
 
 COLLECTED = Path("dft/collected.parquet")
 """In a library's folder: what other programs computed."""
+AUDITED = Path("dft/audited.parquet")
+"""In a library's folder: what its audits computed."""
 
 MOLECULE = ["molecule_id", "composition", "charge", "multiplicity"]
 
@@ -51,11 +53,11 @@ def results(folder: Path) -> pl.DataFrame:
     """What recomputing gave so far (``schemas.COMPUTED``), each conformer once.
 
     What another program computed counts before what was computed here, and an energy before none.
+    Shards of an earlier, larger plan count, too: their energies are paid for.
     """
-    paths = [recompute.shard_path(folder, n) for n in range(recompute.n_shards(folder))]
+    shards = sorted((folder / "dft").glob("[0-9]*.parquet"))
+    paths = [folder / COLLECTED, *shards, folder / AUDITED]
     found = [tables.frame(path, schemas.COMPUTED) for path in paths if path.exists()]
-    if (folder / COLLECTED).exists():
-        found.insert(0, tables.frame(folder / COLLECTED, schemas.COMPUTED))
     empty = pl.DataFrame(schemas.COMPUTED.empty_table())
     rows = pl.concat([empty, *found]).sort("converged", descending=True, maintain_order=True)
     return rows.unique("conformer_id", keep="first", maintain_order=True)
@@ -134,13 +136,13 @@ def _counts(listed: pl.DataFrame, final: pl.DataFrame) -> dict[str, Any]:
         ProbeError: a conformer is lost, or there twice.
     """
     sent = final.filter(verdict="recompute")
-    n_dft = sent["dft_energy_ev"].count()
+    n_sent_dft = sent["dft_energy_ev"].count()
     n_failed = sent.filter(converged=False).height
     n_left = sent.filter(pl.col("converged").is_null()).height
     counts = {
         "n_conformers": final.height,
         "n_recompute": sent.height,
-        "n_dft": n_dft,
+        "n_dft": final.filter(source="dft").height,
         "n_failed": n_failed,
         "n_left": n_left,
         "n_mlip": final.filter(source="mlip").height,
@@ -148,9 +150,9 @@ def _counts(listed: pl.DataFrame, final: pl.DataFrame) -> dict[str, Any]:
         "core_hours_spent": float(final["dft_seconds"].sum()) / 3600,
     }
     whole = final["conformer_id"].n_unique() == final.height == listed.height
-    if not whole or sent.height != n_dft + n_failed + n_left:
+    if not whole or sent.height != n_sent_dft + n_failed + n_left:
         raise ProbeError(
             f"{listed.height} conformers are listed, {final.height} have a row; {sent.height} to "
-            f"recompute, {n_dft} with DFT, {n_failed} failed, {n_left} left; run triage again"
+            f"recompute, {n_sent_dft} with DFT, {n_failed} failed, {n_left} left; run triage again"
         )
     return counts

@@ -8,7 +8,7 @@ from scipy.stats import beta
 from probe import schemas, tables
 from probe.classifier import card
 from probe.classifier.shift import Shift
-from probe.dft import audit, scf, workers
+from probe.dft import audit, energies, scf, workers
 from probe.errors import ProbeError
 
 CARD = card.read("aimnet2-b973c")
@@ -110,6 +110,9 @@ class TestWithDFT:
         assert rows.keys() == {*exact, failed}
         assert tables.read_json(folder / "audit.json") == record
         assert (record["n_unreliable"], record["n_checked"], record["n_drawn"]) == (1, 2, 3)
+        audit.audit(folder, CARD, 1, 2, "pyscf", tmp_path / "store", 1)
+        kept = tables.frame(folder / energies.AUDITED, schemas.COMPUTED)
+        assert sorted(kept["conformer_id"]) == sorted(rows)  # of both audits
 
     def test_where_nothing_was_accepted_there_is_nothing_to_audit(self, tmp_path):
         library = Library()

@@ -58,6 +58,21 @@ class TestSources:
             "core_hours_spent": pytest.approx(9 / 3600),
         }
 
+    def test_what_is_paid_for_counts_whatever_is_planned_now(self, library, finish, tmp_path):
+        """By a shard of an earlier, larger plan, and by an audit of an accepted conformer."""
+        water = library.add("O", WATER, energy_ev=-2080.0, p=0.1, accept=True)
+        nitrogen = library.add("N#N", NITROGEN, energy_ev=-2980.0, p=0.8)
+        folder = library.write(tmp_path / "lib")
+        (folder / "dft").mkdir()
+        tables.write(
+            recompute.shard_path(folder, 7), [done(nitrogen, -2981.0)], schemas.COMPUTED, {}
+        )
+        tables.write(folder / energies.AUDITED, [done(water, -2081.0)], schemas.COMPUTED, {})
+        found, counts = finish()
+        assert [found[name]["energy_ev"] for name in (water, nitrogen)] == [-2081.0, -2981.0]
+        assert {row["source"] for row in found.values()} == {"dft"}
+        assert (counts["n_dft"], counts["n_recompute"], counts["n_left"]) == (2, 1, 0)
+
     def test_an_accepted_one_that_failed_elsewhere_is_not_of_the_list(self, library, finish):
         water = library.add("O", WATER, energy_ev=-2080.0, p=0.1, accept=True)
         nitrogen = library.add("N#N", NITROGEN, energy_ev=-2980.0, p=0.8)

@@ -174,9 +174,10 @@ def results_of_shards(wildcards):
 
 
 def collected(wildcards):
-    """What `probe collect` read back, where there is something."""
-    path = Path(f"results/{wildcards.library}/dft/collected.parquet")
-    return [path] if path.exists() else []
+    """What `probe collect` read back and what audits computed, where there is something."""
+    folder = Path(f"results/{wildcards.library}/dft")
+    names = ("collected.parquet", "audited.parquet")
+    return [folder / name for name in names if (folder / name).exists()]
 
 
 def fitted_to():
