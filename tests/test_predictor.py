@@ -126,6 +126,10 @@ class TestInputs:
         with pytest.raises(ProbeError, match=r"no such file; give SMILES as a list, \['CCO'\]"):
             probe.score("CCO")
 
+    def test_what_holds_no_molecules(self, probe):
+        with pytest.raises(ProbeError, match="int: give SMILES in a list"):
+            probe.score(5)
+
     def test_an_unknown_checkpoint(self):
         with pytest.raises(ProbeError, match="did you mean aimnet2-b973c"):
             Probe.load("aimnet2-b973")

@@ -84,6 +84,8 @@ def recompute(folder: Path, shard: int | None, engine: str, store: Path, jobs: i
     from probe.dft import recompute as recomputing
 
     chosen = range(recomputing.n_shards(folder)) if shard is None else [shard]
+    if not chosen:
+        click.echo(f"{folder}: nothing to recompute: its plan has no shards")
     n_died = 0
     for number in chosen:
         done = recomputing.compute(folder, number, engine, store, jobs)

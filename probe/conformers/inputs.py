@@ -28,14 +28,21 @@ def rows(molecules: Molecules, options: Options) -> Iterator[Row | Reject]:
     multiplicity are those in its ``info``. What cannot be used is a reject, never an error.
 
     Raises:
-        ProbeError: a path that cannot be read, or of no known format.
+        ProbeError: a path that cannot be read, or of no known format; or no molecules at all.
     """
     if isinstance(molecules, str | Path):
         yield from _of_path(Path(molecules), options)
         return
     number = 0
     alone = isinstance(molecules, ase.Atoms | Chem.Mol)
-    for each in [molecules] if alone else molecules:
+    try:
+        given = iter([molecules] if alone else molecules)
+    except TypeError as error:
+        kind = type(molecules).__name__
+        raise ProbeError(
+            f"{kind}: give SMILES in a list, molecules of RDKit or ASE, or a path"
+        ) from error
+    for each in given:
         for record in _records(each, number):
             number += 1
             yield record if isinstance(record, Reject) else conformer(record, options)

@@ -397,6 +397,11 @@ class TestTheCommand:
             text=True,
         )
 
+    def test_of_a_plan_without_shards_it_says_so(self, folder, tmp_path):
+        recompute.shards(folder, B97_3C, recompute.Settings(budget_core_hours=1e-9))
+        said, _ = self.start(folder, tmp_path).communicate(timeout=300)
+        assert said == f"{folder}: nothing to recompute: its plan has no shards\n"
+
     @staticmethod
     def worker(process):
         """The worker process, once it is there."""
