@@ -17,9 +17,9 @@ GEOMETRY = "as screened"
 def labels(folder: Path, out: Path) -> dict[str, int]:
     """Write the labels (``schemas.REFERENCES``) among what was recomputed of ``folder`` to ``out``.
 
-    Labels are singlets of a known SMILES with an energy by PySCF, as the shipped ones are;
-    molecules that are reserved for testing are none. Returns how many there are and how many were
-    left out, by reason, the first that holds.
+    Labels are singlets of a known SMILES with an energy by PySCF and the plan's method, as the
+    shipped ones are; molecules that are reserved for testing are none. Returns how many there are
+    and how many were left out, by reason, the first that holds.
 
     Raises:
         ProbeError: the library has no plan, or ``out`` cannot be written to.
@@ -32,6 +32,7 @@ def labels(folder: Path, out: Path) -> dict[str, int]:
         "open shell": pl.col("multiplicity") != 1,
         "no SMILES": pl.col("smiles") == "",
         "another program": pl.col("engine") != engines.PROGRAMS["pyscf"],
+        "another method": pl.col("method") != record["method"],
         "reserved": pl.col("smiles").is_in(kept_from),
     }
     why = pl.coalesce(pl.when(when).then(pl.lit(name)) for name, when in rules.items())

@@ -1,7 +1,7 @@
 """Labels from recomputing: what may be learnt from, and above all what may not."""
 
 import pytest
-from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, OXYGEN, WATER, Library, done
+from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, OXYGEN, WATER, Library, done
 
 from probe import schemas, tables
 from probe.classifier import labels
@@ -24,10 +24,12 @@ def folder(tmp_path):
         done(library.add("O=O", OXYGEN, multiplicity=3), -4089.0),
         done(library.add("[NH]", IMIDOGEN), None),
     ]
-    water = library.add("O", WATER)
+    water, stretched = library.add("O", WATER), library.add("N#N", NITROGEN_LONG)
     folder = library.write(tmp_path / "lib")
     recompute.shards(folder, B97_3C, recompute.Settings())
     tables.write(recompute.shard_path(folder, 0), rows, schemas.COMPUTED, {})
+    earlier = [done(stretched, -2979.0, method="wB97M-D3(BJ)/def2-TZVPP")]  # of another backbone
+    tables.write(recompute.shard_path(folder, 7), earlier, schemas.COMPUTED, {})
     collected = [done(water, -2079.0, engine="ORCA")]
     tables.write(folder / energies.COLLECTED, collected, schemas.COMPUTED, {})
     return folder
@@ -44,7 +46,7 @@ def test_a_label_is_what_train_reads(folder, tmp_path):
 def test_what_is_none_is_counted_by_the_reason(folder, tmp_path):
     assert gains.labels(folder, tmp_path / "labels.parquet") == {
         **{"labels": 1, "no energy": 1, "open shell": 1, "no SMILES": 0},
-        **{"another program": 1, "reserved": 1},
+        **{"another program": 1, "another method": 1, "reserved": 1},
     }
 
 
