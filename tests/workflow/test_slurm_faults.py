@@ -8,8 +8,9 @@ from probe import schemas, tables
 
 FAULTS = ("cancelled", "greedy", "late")
 """Libraries, named after what becomes of their first jobs."""
-ALCOHOLS = "".join(f"{'C' * n}O alcohol-{n}\n" for n in range(1, 25))
-"""Few, but a job on them lasts long enough to be met at work."""
+LENGTHS = range(10, 50)
+ALCOHOLS = "".join(f"{'C' * n}O alcohol-{n}\n" for n in LENGTHS)
+"""Few, but a job on them lasts long enough to be met at work, and ended before it is done."""
 TARGETS = [f"results/{name}/conformers/00000.parquet" for name in FAULTS]
 RETRIED = {"cancelled", "greedy"}
 """Those to which it happens once more when the screening is called again."""
@@ -145,7 +146,7 @@ class TestTheSameCallAgain:
     @pytest.mark.parametrize("name", FAULTS)
     def test_the_conformers_are_there(self, resumed, name):
         path = resumed[1].root / f"results/{name}/conformers/00000.parquet"
-        assert tables.read(path, schemas.CONFORMERS).num_rows == 24
+        assert tables.read(path, schemas.CONFORMERS).num_rows == len(LENGTHS)
 
 
 @pytest.fixture(scope="module")
