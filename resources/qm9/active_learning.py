@@ -54,7 +54,7 @@ class Protocol:
     members: int = 3
     calibration: int = 1000
     diversity: int = acquire.Settings.diversity
-    network: Recipe = field(default=Recipe(channels=32))
+    network: Recipe = field(default=Recipe(channels=32, max_ell=1, epochs=20))
     probe: training.Recipe = field(default=training.Recipe())
 
 
@@ -132,6 +132,22 @@ class Step:
             tables.write_json(path, errors(held_out.energy_ev - found))
         return tables.read_json(path)
 
+    def pool_energies(self, member: int = 0) -> Scores:
+        """What a network says of the whole pool, eV [P]."""
+        pool = self.data.some(self.data.pool).geometries
+        return self.kept(
+            f"energies-{member}", lambda: {"ev": energies(self.network(member), pool)}
+        )["ev"]
+
+    def kept(self, name: str, make: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        """Arrays that more than one strategy asks for, made once."""
+        path = self.folder / f"{name}.npz"
+        if not path.exists():
+            made = make()
+            tables.atomically(path, lambda handle: np.savez(handle, **made))
+        with np.load(path) as arrays:
+            return dict(arrays)
+
     def batch(self, strategy: str) -> dict[str, Any]:
         """What ``strategy`` labels next, and how well it knew: rows and what they were like."""
         path = self.folder / f"{strategy}.json"
@@ -155,7 +171,7 @@ class Step:
             [self.data.known.conformer_ids[row] for row in self.rows],
         )
         rows = [numbers[name] for name in selection.batch["conformer_id"]]
-        size = 1000 * np.abs(pool.energy_ev - energies(self.network(), pool.geometries))
+        size = 1000 * np.abs(pool.energy_ev - self.pool_energies())
         open_to = np.setdiff1d(self.data.pool, self.rows)
         return {
             "rows": rows,
@@ -173,13 +189,18 @@ def at_random(step: Step) -> tuple[Scores, None]:
 
 def by_spread(step: Step) -> tuple[Scores, None]:
     """Standard deviation of the energies of networks that differ in their seed, eV."""
-    pool = step.data.some(step.data.pool).geometries
-    found = [energies(step.network(member), pool) for member in range(step.protocol.members)]
+    found = [step.pool_energies(member) for member in range(step.protocol.members)]
     return np.std(found, axis=0), None
 
 
 def by_probe(step: Step) -> tuple[Scores, Points]:
     """p_unreliable of a PROBE of this network, and its molecular embeddings."""
+    found = step.kept("probe", lambda: probed(step))
+    return found["p_unreliable"], found["embeddings"]
+
+
+def probed(step: Step) -> dict[str, NDArray[Any]]:
+    """What a PROBE that is fitted to the calibration's labels says of the pool."""
     known = step.data.some(step.data.calibration)
     network = step.network()
     identity = {"name": "active learning", "backbone": "a small MACE", "fingerprint": "its own"}
@@ -187,7 +208,10 @@ def by_probe(step: Step) -> tuple[Scores, Points]:
         known, samples(network, known.geometries), identity, step.protocol.probe
     )
     scored = checkpoint.score(samples(network, step.data.some(step.data.pool).geometries))
-    return np.array([one.p_unreliable for one in scored]), np.stack([s.embedding for s in scored])
+    return {
+        "p_unreliable": np.array([one.p_unreliable for one in scored]),
+        "embeddings": np.stack([one.embedding for one in scored]),
+    }
 
 
 STRATEGIES: dict[str, Callable[[Step], tuple[Scores, Points | None]]] = {
