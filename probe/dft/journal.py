@@ -7,12 +7,13 @@ says what they are of.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from probe import tables
 from probe.errors import ProbeError
@@ -53,10 +54,18 @@ class Journal:
         with tables.with_room(self.path):
             self._handle.close()
 
-    def peek(self) -> dict[str, Row]:
-        """Rows that are finished by now, of whichever run; nothing is locked or changed."""
+    def peek(self, wanted: Collection[str]) -> dict[str, Row]:
+        """Rows of the conformers ``wanted`` that are finished by now, of whichever run.
+
+        Nothing is locked or changed. Of a table that has none of them the ids alone are read: a
+        store has hundreds of tables, and every job looks into each.
+        """
         self._require_origin()
-        return self._finished()
+        written = self._written()  # before the table, as in _finished
+        names = pa.array(wanted, pa.string())
+        earlier = self._earlier(names, ["conformer_id"]) and self._earlier(names)
+        rows = {row["conformer_id"]: row for row in (*earlier, *written)}
+        return {name: rows[name] for name in wanted if name in rows}
 
     def append(self, row: Row) -> None:
         """Add ``row``, and see it on the disk.
@@ -77,12 +86,26 @@ class Journal:
 
     def _finished(self) -> dict[str, Row]:
         # the journal first: one that ends in between is in the table by then
+        written = self._written()
+        return {row["conformer_id"]: row for row in (*self._earlier(), *written)}
+
+    def _written(self) -> list[Row]:
         try:
-            written = [*self._lines(self.path.read_bytes())]
+            return [*self._lines(self.path.read_bytes())]
         except FileNotFoundError:
-            written = []
-        earlier = tables.read(self.out, self.schema).to_pylist() if self.out.exists() else []
-        return {row["conformer_id"]: row for row in (*earlier, *written)}
+            return []
+
+    def _earlier(
+        self, wanted: pa.Array | None = None, columns: Sequence[str] | None = None
+    ) -> list[Row]:
+        """Rows of the table, or ``columns`` of those that are ``wanted``."""
+        if not self.out.exists():
+            return []
+        table = tables.read(self.out, self.schema, columns)
+        if wanted is not None:
+            table = table.filter(pc.is_in(table["conformer_id"], value_set=wanted))
+        rows: list[Row] = table.to_pylist()
+        return rows
 
     def _require_origin(self) -> None:
         if not self.out.exists():

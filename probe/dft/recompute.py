@@ -9,7 +9,7 @@ import heapq
 import math
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -191,13 +191,13 @@ def resumed(
     origin = engines.origin(engine, method)
     place = part.parent / re.sub(r"[^A-Za-z0-9-]+", "-", f"{engine}-{method.name}").strip("-")
     tables.require_writable(place, "choose another place for the store")
-    known = _known(place, origin)
+    wanted = {row["conformer_id"] for row in rows}
+    known = _known(place, origin, wanted)
     with (
         workers.stoppable(),
         Journal(place / part.name, schemas.COMPUTED, origin) as journal,
     ):
         done = known | journal.rows
-        wanted = {row["conformer_id"] for row in rows}
         died: list[Row] = []
         left = [row for row in rows if row["conformer_id"] not in done]
         _say(f"{len(left)} conformers to compute, {len(rows) - len(left)} done before")
@@ -248,12 +248,12 @@ def _allowance(plan: pl.DataFrame, shard: int, budget: float | None) -> float | 
     return budget * part / total if total else None  # without a basis it costs nothing to say so
 
 
-def _known(place: Path, origin: Mapping[str, Any]) -> dict[str, Row]:
-    """Everything in the store, finished or in journals of runs that were stopped or go on."""
+def _known(place: Path, origin: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Row]:
+    """What the store has of ``wanted``, finished or in journals of runs that stopped or go on."""
     found: dict[str, Row] = {}
     names = {path.name.removesuffix(".journal") for path in place.glob("*.parquet*")}
     for name in sorted(names):
-        found |= Journal(place / name, schemas.COMPUTED, origin).peek()
+        found |= Journal(place / name, schemas.COMPUTED, origin).peek(wanted)
     return found
 
 

@@ -100,6 +100,41 @@ class TestFinish:
         assert tables.read(out, SCHEMA).to_pylist() == [A, B]
 
 
+class TestPeeking:
+    def test_rows_of_the_table_and_of_a_run_that_goes_on(self, opened):
+        with opened() as journal:
+            journal.finish([A, B])
+        with opened() as journal:
+            journal.append(C)
+            assert opened().peek({"a", "c", "d"}) == {"a": A, "c": C}
+
+    def test_the_journal_counts_before_the_table(self, opened):
+        with opened() as journal:
+            journal.finish([A])
+        with opened() as journal:
+            journal.append(A | {"energy_ev": 1.0})
+        assert opened().peek({"a"}) == {"a": A | {"energy_ev": 1.0}}
+
+    @pytest.mark.parametrize(
+        ("wanted", "columns"), [("c", {"conformer_id"}), ("a", {*SCHEMA.names})]
+    )
+    def test_of_a_table_without_a_wanted_one_the_ids_alone_are_read(
+        self, opened, out, monkeypatch, wanted, columns
+    ):
+        tables.write(out, [A, B], SCHEMA, ORIGIN)
+        seen = set()
+        read = tables.read
+
+        def watched(*arguments):
+            table = read(*arguments)
+            seen.update(table.column_names)
+            return table
+
+        monkeypatch.setattr(tables, "read", watched)
+        opened().peek({wanted})
+        assert seen == columns
+
+
 class TestRefusal:
     def test_a_journal_of_other_settings(self, killed, opened):
         before = killed.read_bytes()
