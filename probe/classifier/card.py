@@ -56,26 +56,23 @@ def require(card: Mapping[str, Any], fingerprint: str, backbone: str) -> None:
         )
 
 
-def folders(libraries: Mapping[str, Library]) -> dict[str, Path]:
-    """The folder of the checkpoint of every library, by the library's name.
+def folder_of(name: str, library: Library) -> Path:
+    """The folder of the checkpoint that ``library`` is screened with; ``name`` is the library's.
 
     The fingerprint of a backbone that is yet to be fetched is asked for again when scoring.
 
     Raises:
-        ProbeError: a library's backbone or checkpoint is unknown, or the two do not belong
-            together; the message names the library.
+        ProbeError: its backbone or checkpoint is unknown, or the two do not belong together;
+            the message names the library.
     """
-    found = {}
-    for name, library in libraries.items():
-        try:
-            card = read(library.checkpoint)
-            fingerprint = weights.fingerprint(weights.entry(library.backbone))
-            if fingerprint is not None or card["backbone"] != library.backbone:
-                require(card, fingerprint or "not known yet", library.backbone)
-            found[name] = resolve(library.checkpoint)
-        except ProbeError as error:
-            raise ProbeError(f"library {name}: {error}") from error
-    return found
+    try:
+        card = read(library.checkpoint)
+        fingerprint = weights.fingerprint(weights.entry(library.backbone))
+        if fingerprint is not None or card["backbone"] != library.backbone:
+            require(card, fingerprint or "not known yet", library.backbone)
+        return resolve(library.checkpoint)
+    except ProbeError as error:
+        raise ProbeError(f"library {name}: {error}") from error
 
 
 def digest(folder: Path) -> str:

@@ -360,21 +360,19 @@ class TestTheBackboneItBelongsTo:
     def test_the_same_network_under_another_name_is_taken(self):
         cards.require(MINE, "aa", "x")
 
-    def test_every_library_has_a_checkpoint_of_its_own_backbone(self, tmp_path):
-        libraries = {
-            name: Library(tmp_path / "a.smi", backbone, SHIPPED)
-            for name, backbone in (("one", SHIPPED), ("other", f"{SHIPPED}-1"))
-        }
-        one = {"one": libraries["one"]}
-        assert cards.folders(one) == {"one": cards.resolve(SHIPPED)}
+    def test_a_library_has_a_checkpoint_of_its_own_backbone(self, tmp_path):
+        one, other = (
+            Library(tmp_path / "a.smi", backbone, SHIPPED) for backbone in (SHIPPED, f"{SHIPPED}-1")
+        )
+        assert cards.folder_of("one", one) == cards.resolve(SHIPPED)
         with pytest.raises(ProbeError, match=f"^library other: .* not to {SHIPPED}-1 .*; choose"):
-            cards.folders(libraries)
+            cards.folder_of("other", other)
 
     @pytest.mark.parametrize("wrong", [{"backbone": "aimnet2-b97"}, {"checkpoint": "aimnet2-b97"}])
     def test_what_a_library_names_and_is_not_there_is_said_with_its_name(self, tmp_path, wrong):
         library = Library(**{"path": tmp_path, "backbone": SHIPPED, "checkpoint": SHIPPED} | wrong)
         with pytest.raises(ProbeError, match=r"^library mine: .*; did you mean aimnet2-b97"):
-            cards.folders({"mine": library})
+            cards.folder_of("mine", library)
 
 
 def test_a_checkpoint_of_the_first_format_is_refused_before_anything_of_it_is_read(tmp_path):

@@ -79,9 +79,9 @@ rule evaluate:
     input:
         labels=required("test_labels"),
         weights=f"models/weights/{config['backbone']}.json",
-        card=CHECKPOINT / card.CARD,
-        tensors=CHECKPOINT / card.WEIGHTS,
-        held_out=CHECKPOINT / card.HELD_OUT,
+        card=checkpoint(card.CARD),
+        tensors=checkpoint(card.WEIGHTS),
+        held_out=checkpoint(card.HELD_OUT),
     output:
         metrics="models/evaluation/metrics.json",
         predictions="models/evaluation/predictions.parquet",

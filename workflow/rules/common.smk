@@ -1,4 +1,5 @@
 import argparse
+import functools
 import json
 import os
 import re
@@ -45,11 +46,6 @@ try:
         settle=None if workflow.is_main_process else 0,
     )
     LIBRARIES.update(WATCHED.libraries)
-    CHECKPOINT = Path(os.path.relpath(card.resolve(config["checkpoint"])))
-    CHECKPOINTS = {
-        name: Path(os.path.relpath(folder))
-        for name, folder in card.folders(LIBRARIES).items()
-    }
     MADE_BY = checks.same_file(LIBRARIES)
     AGREEMENTS = {"+".join(names): names for names in checks.comparable(LIBRARIES)}
     BACKBONES = {weights.entry(config["backbone"]).name} | {
@@ -104,11 +100,28 @@ def weights_of(wildcards):
     return f"models/weights/{backbone(wildcards)}.json"
 
 
+@functools.cache
+def checkpoint_folder(library):
+    """Where the checkpoint of a library is; of None, the configured one.
+
+    Asked only for what reads it: a backbone's first checkpoint is trained where there is none.
+    """
+    try:
+        folder = (
+            card.resolve(config["checkpoint"])
+            if library is None
+            else card.folder_of(library, LIBRARIES[library])
+        )
+    except ProbeError as error:
+        sys.exit(f"probe: error: {error}")
+    return Path(os.path.relpath(folder))
+
+
 def checkpoint(file):
-    """An input function: `file` of the checkpoint that the library is screened with."""
+    """An input function: `file` of the checkpoint of the library, if the rule has one."""
 
     def path(wildcards):
-        return CHECKPOINTS[wildcards.library] / file
+        return checkpoint_folder(wildcards.get("library")) / file
 
     return path
 
@@ -180,9 +193,9 @@ def collected(wildcards):
     return [folder / name for name in names if (folder / name).exists()]
 
 
-def fitted_to():
+def fitted_to(wildcards):
     """The labels of the configured checkpoint: beside it, where it was promoted here."""
-    beside = CHECKPOINT / "labels.parquet"
+    beside = checkpoint_folder(None) / "labels.parquet"
     return beside if beside.is_file() else config["labels"]
 
 

@@ -8,16 +8,16 @@ RECALIBRATED = f"models/recalibrated/{config['backbone']}"
 rule refit:
     """PROBE fitted to what the libraries gained as well, and whether it is promoted."""
     input:
-        labels=fitted_to(),
+        labels=fitted_to,
         gained=[
             f"results/{name}/dft_labels.parquet"
             for name, library in LIBRARIES.items()
             if library.backbone == config["backbone"]
         ],
         weights=f"models/weights/{config['backbone']}.json",
-        card=CHECKPOINT / card.CARD,
-        tensors=CHECKPOINT / card.WEIGHTS,
-        held_out=CHECKPOINT / card.HELD_OUT,
+        card=checkpoint(card.CARD),
+        tensors=checkpoint(card.WEIGHTS),
+        held_out=checkpoint(card.HELD_OUT),
     output:
         record=f"{RECALIBRATED}/promotion.json",
     log:
