@@ -117,30 +117,30 @@ def damages(root: Path, *, repair: bool = False) -> Iterator[Damage]:
                 yield Damage(path, why)
 
 
-def needs(libraries: Mapping[str, Library], results: Iterable[Path]) -> Needs:
-    """What the screened libraries in the folders ``results``, and ``libraries``, refer to.
+def needs(configured: Iterable[Mapping[str, Library]], results: Iterable[Path]) -> Needs:
+    """What the screened libraries in the folders ``results`` refer to, and those ``configured``.
 
-    A library that is to be screened and has not been, or not in full, needs what nobody knows.
+    The latter are the libraries of each configuration. One that is to be screened and has not
+    been, or not in full, or with another backbone, needs what nobody knows.
     """
     parts: dict[str, set[str]] = {}
-    complete = set()
+    embedded_with: dict[str, set[str | None]] = {}
     for folder in (plan.parent for root in results for plan in sorted(root.glob("*/plan.json"))):
-        listings = sorted((folder / "embedded").glob("*.parquet"))
-        for path in listings:
-            fingerprint = str(tables.provenance(path).get("fingerprint"))
+        listed: dict[Path, str] = {}
+        for path in sorted((folder / "embedded").glob("*.parquet")):
+            listed[path] = str(tables.provenance(path).get("fingerprint"))
             names = tables.read(path, schemas.EMBEDDED, ["part"])["part"]
-            parts.setdefault(fingerprint, set()).update(pc.unique(names.drop_null()).to_pylist())
+            parts.setdefault(listed[path], set()).update(pc.unique(names.drop_null()).to_pylist())
         wanted = planning.load(folder / "plan.json").files(folder / "embedded")
-        if set(wanted) <= set(listings):
-            complete.add(folder.name)
-    unknown: dict[str, list[str]] = {}
-    for name, library in libraries.items():
-        if name not in complete:
-            known = weights.fingerprint(weights.entry(library.backbone))
-            unknown.setdefault(known or library.backbone, []).append(name)
+        embedded_with.setdefault(folder.name, set()).update(map(listed.get, wanted))
+    unknown: dict[str, set[str]] = {}
+    for name, library in (pair for libraries in configured for pair in libraries.items()):
+        fingerprint = weights.fingerprint(weights.entry(library.backbone)) or library.backbone
+        if not embedded_with.get(name, {None}) <= {fingerprint}:
+            unknown.setdefault(fingerprint, set()).add(name)
     return Needs(
         {key: frozenset(names) for key, names in parts.items()},
-        {key: tuple(names) for key, names in unknown.items()},
+        {key: tuple(sorted(names)) for key, names in unknown.items()},
     )
 
 

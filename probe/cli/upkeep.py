@@ -1,7 +1,8 @@
 """The commands that look after the cache: show, verify and prune."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from probe.errors import ProbeError
 
 if TYPE_CHECKING:
     from probe.cache.upkeep import Holding, Needs, Removal
+    from probe.config import Library
 
 CACHE = click.option(
     "--cache",
@@ -22,6 +24,7 @@ CACHE = click.option(
     show_default=True,
     help="The store of embeddings.",
 )
+CONFIGURATION = Path("config/config.yaml")
 SIZES = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -98,9 +101,8 @@ def verify(root: Path, repair: bool, as_json: bool) -> None:
     "--config",
     "config_file",
     type=FILE,
-    default=Path("config/config.yaml"),
-    show_default=True,
-    help="Whose libraries are yet to be screened, or again.",
+    help="Whose libraries are yet to be screened, or again; those of `probe screen` are found in "
+    f"the results [default: {CONFIGURATION}].",
 )
 @click.option(
     "--unused-days",
@@ -115,7 +117,7 @@ def verify(root: Path, repair: bool, as_json: bool) -> None:
 def prune(
     root: Path,
     results: tuple[Path, ...],
-    config_file: Path,
+    config_file: Path | None,
     unused_days: float,
     backbone: str | None,
     yes: bool,
@@ -123,9 +125,9 @@ def prune(
 ) -> None:
     """Remove the parts of the cache that no library refers to; without --yes, count them.
 
-    Parts stay that a library in the results refers to, that a library of the configuration may
-    need (it has not been screened in full), or that some screening asked for lately. Nothing is
-    removed while a screening is using the cache.
+    Parts stay that a library in the results refers to, that a library of a configuration may
+    need (it has not been screened in full with its backbone), or that some screening asked for
+    lately. Nothing is removed while a screening is using the cache.
 
     \b
     Examples:
@@ -149,21 +151,43 @@ def prune(
     click.echo(f"{root}: {_size(freed)} {done}")
 
 
-def _needs(results: Sequence[Path], config_file: Path) -> "Needs":
-    import os
-
-    from probe import config, watch
+def _needs(results: Sequence[Path], config_file: Path | None) -> "Needs":
+    from probe import config, screening, tables
     from probe.cache import upkeep
 
     for folder in results:
         if not folder.is_dir():
             raise ProbeError(f"{folder}: no such folder; name every project's with --results")
-    settings = config.check(config.load(config_file))
-    if settings["backbones"] is not None:
-        os.environ["PROBE_BACKBONES"] = settings["backbones"]
+    kept = [path for root in results for path in sorted(root.glob(f"*/{screening.CONFIGURATION}"))]
+    configured = [
+        {path.parent.name: _screened(config.check(tables.read_json(path)))} for path in kept
+    ]
+    if config_file is not None or CONFIGURATION.is_file() or not kept:
+        configured.append(_listed(config.check(config.load(config_file or CONFIGURATION))))
+    return upkeep.needs(configured, results)
+
+
+def _screened(settings: Mapping[str, Any]) -> "Library":
+    """The library of a `probe screen`, which may be there no more."""
+    from probe.config import Library
+
+    _know_backbones(settings)
+    return Library(Path(settings["library"]), settings["backbone"], settings["checkpoint"])
+
+
+def _listed(settings: Mapping[str, Any]) -> "dict[str, Library]":
+    """The libraries of a configuration, by name."""
+    from probe import config, watch
+
+    _know_backbones(settings)
     listed = config.libraries(settings, Path.cwd())
     watched = watch.libraries(settings, listed, Path.cwd(), lambda *_: None, settle=0)
-    return upkeep.needs({**listed, **watched.libraries}, results)
+    return {**listed, **watched.libraries}
+
+
+def _know_backbones(settings: Mapping[str, Any]) -> None:
+    if settings["backbones"] is not None:
+        os.environ["PROBE_BACKBONES"] = settings["backbones"]
 
 
 def _held(held: "Holding") -> str:

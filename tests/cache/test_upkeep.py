@@ -14,7 +14,7 @@ import pytest
 from cached import flip, row
 from click.testing import CliRunner
 
-from probe import cli, schemas, tables
+from probe import cli, config, schemas, tables
 from probe.cache import upkeep
 from probe.cache.store import LOCK, Cache, in_use
 from probe.config import Library
@@ -23,6 +23,8 @@ from probe.errors import ProbeError
 WIDTH = 8
 KNOWN = "7e4575c45376bb61"
 """The fingerprint of aimnet2-b973c."""
+OTHER = "34c80defe58443c7"
+"""The fingerprint of aimnet2-b973c-1."""
 MONTHS = 90 * 86_400
 
 
@@ -198,42 +200,58 @@ class TestDamages:
 
 class TestNeeds:
     def test_what_results_refer_to(self, results, parts):
-        needed = upkeep.needs({}, [results])
+        needed = upkeep.needs([], [results])
         assert needed.parts == {KNOWN: frozenset({parts[0].name})}
         assert needed.unknown == {}
 
     def test_a_library_that_is_yet_to_be_screened_needs_what_nobody_knows(self, results, tmp_path):
         library = Library(tmp_path / "x.smi", "aimnet2-b973c", "aimnet2-b973c")
-        needed = upkeep.needs({"lib": library, "next": library}, [results])
+        needed = upkeep.needs([{"lib": library, "next": library}], [results])
         assert needed.unknown == {KNOWN: ("next",)}
 
     def test_nor_one_that_was_screened_in_part(self, results, tmp_path, parts):
         screen(results / "lib", [parts[0].name], n_shards=2)
         library = Library(tmp_path / "x.smi", "aimnet2-b973c", "aimnet2-b973c")
-        assert upkeep.needs({"lib": library}, [results]).unknown == {KNOWN: ("lib",)}
+        assert upkeep.needs([{"lib": library}], [results]).unknown == {KNOWN: ("lib",)}
+
+    def test_nor_one_that_is_to_be_screened_with_another_backbone(self, results, tmp_path):
+        as_it_was, switched = (
+            {"lib": Library(tmp_path / "x.smi", backbone, backbone)}
+            for backbone in ("aimnet2-b973c", "aimnet2-b973c-1")
+        )
+        assert upkeep.needs([as_it_was], [results]).unknown == {}
+        assert upkeep.needs([as_it_was, switched], [results]).unknown == {OTHER: ("lib",)}
+
+    def test_nor_one_that_another_project_alone_has_screened_in_full(
+        self, results, tmp_path, parts
+    ):
+        screen(tmp_path / "other/lib", [parts[0].name], n_shards=2)
+        library = Library(tmp_path / "x.smi", "aimnet2-b973c", "aimnet2-b973c")
+        needed = upkeep.needs([{"lib": library}], [results, tmp_path / "other"])
+        assert needed.unknown == {KNOWN: ("lib",)}
 
     def test_of_several_projects_everything_counts(self, results, tmp_path, parts):
         screen(tmp_path / "other/second", [parts[2].name])
-        needed = upkeep.needs({}, [results, tmp_path / "other"])
+        needed = upkeep.needs([], [results, tmp_path / "other"])
         assert needed.parts[KNOWN] == {parts[0].name, parts[2].name}
 
 
 class TestUnneeded:
     def test_what_nobody_refers_to_and_nobody_used(self, root, results, parts):
-        (removal,) = upkeep.unneeded(root, upkeep.needs({}, [results]), 30)
+        (removal,) = upkeep.unneeded(root, upkeep.needs([], [results]), 30)
         assert set(removal.paths) == set(parts[1:])
         assert removal.n_bytes == sum(path.stat().st_size for path in parts[1:])
         assert removal.kept == {"referred to": 1}
 
     def test_a_part_that_was_asked_for_stays(self, root, results, parts, cache):
         cache.locate(pl.Series(["id-3-1"]))
-        (removal,) = upkeep.unneeded(root, upkeep.needs({}, [results]), 30)
+        (removal,) = upkeep.unneeded(root, upkeep.needs([], [results]), 30)
         assert removal.paths == (parts[2],)
         assert removal.kept == {"referred to": 1, "used lately": 1}
 
     def test_nothing_goes_while_a_library_is_yet_to_be_screened(self, root, results, tmp_path):
         library = Library(tmp_path / "x.smi", "aimnet2-b973c", "aimnet2-b973c")
-        needed = upkeep.needs({"next": library}, [results])
+        needed = upkeep.needs([{"next": library}], [results])
         (removal,) = upkeep.unneeded(root, needed, 30)
         assert removal.paths == ()
         assert removal.kept == {"referred to": 1, "next not screened in full": 2}
@@ -251,7 +269,7 @@ class TestUnneeded:
 class TestRemove:
     @pytest.fixture
     def removals(self, root, results):
-        return upkeep.unneeded(root, upkeep.needs({}, [results]), 30)
+        return upkeep.unneeded(root, upkeep.needs([], [results]), 30)
 
     def test_it_frees_what_it_said(self, root, parts, removals):
         assert upkeep.remove(root, removals) == removals[0].n_bytes
@@ -338,6 +356,18 @@ class TestCommands:
     def test_prune_needs_results_and_a_configuration(self, run):
         assert "nowhere: no such folder; name every" in run("prune", "--results", "nowhere").stderr
         assert "no such file; name the configuration" in run("prune", "--config", "x.yaml").stderr
+
+    def test_prune_finds_what_probe_screen_left_in_the_results(self, run, tmp_path):
+        """Of a library whose file may be gone, in a folder without another configuration."""
+        (tmp_path / "config/config.yaml").unlink()
+        kept = config.check({"library": "gone.smi"})
+        tables.write_json(tmp_path / "results/lib/config.json", kept)
+        assert "2 files, " in run("prune").stdout
+        switched = kept | {"library": "gone.smi", "backbone": "aimnet2-b973c-1"}
+        tables.write_json(tmp_path / "results/lib/config.json", switched)
+        Cache(tmp_path / "cache", OTHER, WIDTH).add([row("id-5-1", 2)])
+        said = run("prune", "--unused-days", "0").stdout
+        assert f"{OTHER}: 0 files, 0 B; 1 stay: lib not screened in full" in said
 
     def test_prune_keeps_what_a_watched_library_may_need(self, run, parts, tmp_path):
         (tmp_path / "incoming").mkdir()
