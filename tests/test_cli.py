@@ -173,6 +173,21 @@ class TestUsage:
         assert "has shards 0 to 0, not 1" in line
 
 
+def test_a_library_of_no_records_is_said_to_be_one(probe, tmp_path):
+    (tmp_path / "a.smi").touch()
+    line = f"{tmp_path}/a.smi: no records there; if there should be any, write the file again"
+    planned = probe("plan", tmp_path / "a.smi", "--out", tmp_path / "p.json")
+    assert planned.exit_code == 0
+    assert planned.stderr.startswith(line)
+    ingested = probe(
+        *("ingest", "--plan", tmp_path / "p.json", "--shard", 0),
+        *("--conformers", tmp_path / "c.parquet", "--rejected", tmp_path / "r.parquet"),
+    )
+    assert ingested.exit_code == 0
+    assert ingested.stderr.startswith(line)
+    assert ingested.stdout == "a shard 0: 0 ingested, 0 rejected\n"
+
+
 class TestCompletion:
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_it_is_a_script_for_the_shell(self, probe, shell):

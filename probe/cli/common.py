@@ -121,6 +121,8 @@ def triaged(summary: Mapping[str, Any]) -> Iterator[str]:
         f"+ {summary['n_rejected']} rejected; {summary['n_conformers']} conformers = "
         f"{summary['n_accept']} accepted + {summary['n_recompute']} to recompute"
     )
+    if not summary["n_records"]:
+        yield f"{name}: the library has no records, so nothing was screened"
     if summary["n_molecules_several"]:
         yield (
             f"{name}: {summary['n_molecules']} molecules, "

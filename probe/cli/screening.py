@@ -42,6 +42,8 @@ def plan(
     from probe.library.formats import stem
 
     made = planning.current(name or stem(library), library, shard_size, out, pickles=pickles)
+    if warning := made.warning():
+        click.echo(warning, err=True)
     if as_json:
         click.echo(json.dumps(asdict(made), indent=2))
         return
@@ -75,6 +77,8 @@ def ingest(
     made = planning.load(plan_file)
     if shard >= len(made.shards):
         raise ProbeError(f"{plan_file}: has shards 0 to {len(made.shards) - 1}, not {shard}")
+    if not shard and (warning := made.warning()):
+        click.echo(warning, err=True)
     n_ingested, n_rejected = ingest_shard(
         made, shard, conformers, rejected, Options(**options), jobs=jobs
     )

@@ -11,6 +11,9 @@ from probe import tables
 from probe.errors import ProbeError
 from probe.library import records, sources
 
+NAMED = 10
+"""Files without records that a warning names."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -68,6 +71,17 @@ class Plan:
     def names(self) -> list[str]:
         """The shards' names: five digits or more."""
         return [f"{index:05d}" for index in range(len(self.shards))]
+
+    def warning(self) -> str | None:
+        """Which files hold no records, and what to do; None where every file holds some."""
+        empty = [source.path for source in self.sources if not source.n_records]
+        if not empty:
+            return None
+        names = ", ".join(empty[:NAMED]) + (", …" if len(empty) > NAMED else "")
+        return (
+            f"{names}: no records there; if there should be any, write the file again and repeat "
+            "the command"
+        )
 
     def parts(self, shard: int) -> list[Part]:
         """What ``shard`` reads, file by file; of an empty library, nothing of its first file."""

@@ -99,6 +99,24 @@ def test_an_empty_library_has_one_shard_of_no_records(tmp_path, name):
     assert texts(path, made.shards[0]) == []
 
 
+def test_files_without_records_are_named(tmp_path):
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    for name, text in (("a.smi", "C\n"), ("b.smi", ""), ("c.csv", "smiles,name\n")):
+        (folder / name).write_text(text)
+    warning = plan.current("lib", folder, 10, tmp_path / "plan.json").warning()
+    assert warning.startswith(f"{folder}/b.smi, {folder}/c.csv: no records there; if there should")
+    assert plan.current("a", folder / "a.smi", 10, tmp_path / "a.json").warning() is None
+
+
+def test_of_many_files_without_records_a_few_are_named(tmp_path):
+    for n in range(12):
+        (tmp_path / f"{n:02}.smi").touch()
+    warning = plan.current("lib", tmp_path, 10, tmp_path / "plan.json").warning()
+    assert "/09.smi, …: no records" in warning
+    assert "10.smi" not in warning
+
+
 def test_a_current_plan_is_returned_without_counting_or_writing(library, tmp_path, monkeypatch):
     out = tmp_path / "plan.json"
     made = plan.current("lib", library, 2, out)

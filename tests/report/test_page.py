@@ -186,6 +186,12 @@ def test_a_tiny_library_still_has_a_report(tmp_path, smiles):
     assert sorted(path.stem for path in inputs.figures.glob("*.png")) == FIGURES
 
 
+def test_a_library_of_no_records_says_so_and_what_to_do(tmp_path):
+    said = read(report(library([]), tmp_path)[0]).said
+    assert "The library has no records: nothing was read" in said
+    assert "write its file again and repeat the screening" in said
+
+
 def test_a_library_refused_as_a_whole_still_has_a_report(tmp_path):
     made = library(["CCO", "CC"])
     made.scores = [refused(row) for row in made.scores]

@@ -214,6 +214,13 @@ class TestOutputs:
         assert [counts[key] for key in keys] == [0] * 6
         assert (folder / "report.html").is_file()
 
+    def test_and_is_said_to_be_one(self, root):
+        line = f"{root}/empty.smi: no records there; if there should be any, write the file again"
+        assert f"\nprobe: {line}" in repository.snakemake(root, "--dry-run").stdout
+        assert (root / "logs/empty/ingest/00000.log").read_text().startswith(line)
+        said = "empty: the library has no records, so nothing was screened\n"
+        assert said in (root / "logs/empty/triage.log").read_text()
+
 
 class TestAnotherLibrary:
     def test_the_same_conformers_compute_nothing(self, rescreened):

@@ -59,6 +59,8 @@ except ProbeError as error:
 if workflow.is_main_process:
     for why in WATCHED.left_out.values():
         print(f"probe: left out: {why}", file=sys.stderr)
+    for warning in filter(None, (made.warning() for made in PLANS.values())):
+        print(f"probe: {warning}", file=sys.stderr)
 
 
 def one_of(names):
