@@ -98,18 +98,22 @@ def in_words(record: Mapping[str, Any]) -> str:
     """One line for a person."""
     if not record["n_checked"]:
         return f"none of {record['n_drawn']} conformers could be checked"
-    low, high = record["interval_95"]
+    low, high = map(_percent, record["interval_95"])
     line = (
         f"{record['n_unreliable']} of {record['n_checked']} accepted energies are off by more than "
-        f"{record['tolerance_kcal']:.3g} kcal/mol: {record['unreliable']:.1%}, 95 % interval "
-        f"{low:.1%} to {high:.1%}; expected by PROBE {record['expected']:.1%}"
+        f"{record['tolerance_kcal']:.3g} kcal/mol: {_percent(record['unreliable'])}, 95 % interval "
+        f"{low} to {high}; expected by PROBE {_percent(record['expected'])}"
     )
     if record["n_without_error"]:
         line += f"; {record['n_without_error']} more have no DFT energy to compare with"
     if record["promised"] is None:
         return line
     outcome = {True: "kept", False: "broken", None: "not decided by so few"}[record["kept"]]
-    return f"{line}; promised at most {record['promised']:.1%}: {outcome}"
+    return f"{line}; promised at most {_percent(record['promised'])}: {outcome}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _keep(computed: pl.DataFrame, path: Path) -> None:

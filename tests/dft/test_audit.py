@@ -75,8 +75,8 @@ class TestVerdict:
     def test_in_words(self):
         line = audit.in_words(audit.verdict(checked([5.0, *[0.0] * 59]), promise(0.1)))
         assert line == (
-            "1 of 60 accepted energies are off by more than 1 kcal/mol: 1.7%, 95 % interval 0.0% "
-            "to 8.9%; expected by PROBE 20.0%; promised at most 10.0%: kept"
+            "1 of 60 accepted energies are off by more than 1 kcal/mol: 1.7 %, 95 % interval 0.0 % "
+            "to 8.9 %; expected by PROBE 20.0 %; promised at most 10.0 %: kept"
         )
 
 
