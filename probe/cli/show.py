@@ -4,7 +4,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -71,6 +71,7 @@ def _lines(story: "Story") -> Iterator[str]:
         "marks": triaged["flags"],
         "latent distance": _number(scored["latent_distance"], ".3f"),
         "DFT would take": _number(triaged["dft_core_hours"], ".3g", " core-hours"),
+        "final energy": _final(story.final),
         "note": row["note"],
         "cache part": story.embedded["part"],
     }
@@ -83,6 +84,21 @@ def _lines(story: "Story") -> Iterator[str]:
     top = max((share for *_, share in story.atoms), default=0)
     for number, symbol, share in story.atoms:
         yield f"{symbol + str(number):9}  {share:.3f}  {'█' * round(BAR * share / top)}"
+
+
+def _final(row: dict[str, Any] | None) -> str | None:
+    """Where `probe energies` has been: the energy, whose it is, and why it is not of DFT."""
+    if row is None:
+        return None
+    energy, shifted = (
+        _number(row[name], ".6f", " eV") for name in ("energy_ev", "energy_shifted_ev")
+    )
+    words = [f"{energy}, {row['source']}: {row['method']}" if row["source"] else "none"]
+    if row["source"] == "dft" and row["energy_shifted_ev"] is not None:
+        words.append(f"{shifted} on the backbone's scale")
+    if row["reason"] is not None:
+        words.append(f"not recomputed: {row['reason']}")
+    return "; ".join(words)
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:

@@ -24,7 +24,8 @@ class Story:
     """One conformer: its rows of the tables of its library, and its atoms, most important first.
 
     ``geometry`` is a row of ``schemas.CONFORMERS``, ``triaged`` of ``schemas.TRIAGED``, ``scored``
-    of ``schemas.SCORES``, ``embedded`` of ``schemas.EMBEDDED``.
+    of ``schemas.SCORES``, ``embedded`` of ``schemas.EMBEDDED``, ``final`` of ``schemas.ENERGIES``
+    (None before `probe energies`).
     """
 
     library: str
@@ -32,6 +33,7 @@ class Story:
     triaged: dict[str, Any]
     scored: dict[str, Any]
     embedded: dict[str, Any]
+    final: dict[str, Any] | None
 
     @property
     def atoms(self) -> list[tuple[int, str, float]]:
@@ -53,6 +55,7 @@ class Story:
             **scored,
             **self.triaged,
             "cache_part": self.embedded["part"],
+            "final": self.final,
             "atoms": atoms,
         }
 
@@ -126,7 +129,16 @@ def _story(folder: Path, triaged: dict[str, Any]) -> Story:
         triaged=triaged,
         scored=_row(plan, folder / "scores", schemas.SCORES, name),
         embedded=_row(plan, folder / "embedded", schemas.EMBEDDED, name),
+        final=_final(folder / "energies.parquet", name),
     )
+
+
+def _final(path: Path, name: str) -> dict[str, Any] | None:
+    """The final energy of conformer ``name``; None where no table has it yet."""
+    if not path.exists():
+        return None
+    found = tables.frame(path, schemas.ENERGIES).filter(conformer_id=name).to_dicts()
+    return found[0] if found else None
 
 
 def _row(plan: Plan, folder: Path, schema: Any, name: str) -> dict[str, Any]:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """`probe show` and `probe export`: one conformer's story, and lists for other programs."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 
 import duckdb
@@ -118,6 +119,49 @@ class TestShow:
         assert sum(atom["importance"] for atom in record["atoms"]) == pytest.approx(1, abs=1e-4)
         assert ET.parse(tmp_path / "a.svg").getroot().tag.endswith("svg")
         assert "var(" not in (tmp_path / "a.svg").read_text()
+
+    def test_before_dft_no_final_energy_is_told(self, probe, results, scored):
+        words = ("show", scored["conformer_id"], "--results", results)
+        assert "final energy" not in probe(*words).stdout
+        assert json.loads(probe(*words, "--json").stdout)[0]["final"] is None
+
+    @pytest.mark.parametrize(
+        ("changed", "line"),
+        [
+            (
+                {"source": "dft", "method": "B97-3c (PySCF)", "energy_shifted_ev": -41.0},
+                "-40.000000 eV, dft: B97-3c (PySCF); -41.000000 eV on the backbone's scale",
+            ),
+            ({"source": "dft", "method": "PBE (ORCA)"}, "-40.000000 eV, dft: PBE (ORCA)"),
+            (
+                {"source": "mlip", "method": "aimnet2-b973c", "reason": "beyond the budget"},
+                "-40.000000 eV, mlip: aimnet2-b973c; not recomputed: beyond the budget",
+            ),
+            (
+                {"energy_ev": None, "reason": "the SCF did not converge"},
+                "none; not recomputed: the SCF did not converge",
+            ),
+        ],
+        ids=["by DFT", "by another method", "by the backbone", "nobody's"],
+    )
+    def test_after_dft_the_final_energy_is_told_and_whose_it_is(
+        self, probe, results, scored, tmp_path, changed, line
+    ):
+        folder = tmp_path / "library"
+        shutil.copytree(results, folder)
+        row = dict.fromkeys(schemas.ENERGIES.names)
+        row |= {"conformer_id": scored["conformer_id"], "energy_ev": -40.0, **changed}
+        tables.write(folder / "energies.parquet", [row], schemas.ENERGIES, {})
+        words = ("show", scored["conformer_id"], "--results", folder)
+        assert f"final energy     {line}\n" in probe(*words).stdout
+        assert json.loads(probe(*words, "--json").stdout)[0]["final"] == row
+
+    def test_a_conformer_that_came_after_dft_has_no_final_energy(self, results, scored, tmp_path):
+        folder = tmp_path / "library"
+        shutil.copytree(results, folder)
+        tables.write(folder / "energies.parquet", [], schemas.ENERGIES, {})
+        (found,) = story.find([folder], scored["conformer_id"])
+        assert found.final is None
 
     def test_what_was_refused_has_no_atoms(self, probe, results, listed):
         refused = listed.filter(pl.col("energy_ev").is_null())["conformer_id"][0]
