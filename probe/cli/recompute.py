@@ -199,4 +199,7 @@ def collect(folder: Path, outputs: tuple[Path, ...], manifest: Path) -> None:
     done = collecting.collect(folder, outputs, manifest)
     click.echo(f"{done.n_read} outputs read: {done.n_usable} usable, {done.n_unusable} not")
     if done.n_read == 0:
-        raise ProbeError(f"{', '.join(map(str, outputs))}: no ORCA output (*.out, *.log) there")
+        raise ProbeError(
+            f"{', '.join(map(str, outputs))}: no ORCA output (*.out, *.log) there that is named "
+            f"after a deck of {manifest}"
+        )

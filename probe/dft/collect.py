@@ -32,17 +32,19 @@ KEYWORDS = re.compile(r"^\|\s*\d+>\s*!(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outputs that were read, gave an energy, and did not."""
+    """Outputs that were read, gave an energy, and did not; and those of no deck of ours."""
 
     n_read: int
     n_usable: int
     n_unusable: int
+    n_foreign: int
 
 
 def collect(folder: Path, outputs: Sequence[Path], manifest: Path) -> Outcome:
     """Read ORCA ``outputs`` (files, or folders searched through) into the library in ``folder``.
 
-    They are named after the decks. What was collected before stays, an energy before a failure.
+    They are named after the decks; of others their number is told. What was collected before
+    stays, an energy before a failure.
 
     Raises:
         ProbeError: the manifest is none, or not of ORCA; or an output path is not there.
@@ -55,14 +57,13 @@ def collect(folder: Path, outputs: Sequence[Path], manifest: Path) -> Outcome:
     path = folder / COLLECTED
     before = tables.read(path, schemas.COMPUTED).to_pylist() if path.exists() else []
     collected = {row["conformer_id"]: row for row in before}
-    n_read = n_usable = 0
-    for output in _files(outputs):
-        n_read += 1
-        entry = entries.get(output.stem)
-        if entry is None:
-            _say(f"{output}: not named after a deck of {manifest.name}; left out")
-            continue
-        row = read(output, entry)
+    found = list(_files(outputs))
+    ours = [output for output in found if output.stem in entries]
+    n_foreign, n_usable = len(found) - len(ours), 0
+    if n_foreign:
+        _say(f"{n_foreign} outputs are not named after a deck of {manifest.name}; left out")
+    for output in ours:
+        row = read(output, entries[output.stem])
         n_usable += row["converged"]
         if row["reason"]:
             _say(f"{output}: {row['reason']}")
@@ -70,7 +71,7 @@ def collect(folder: Path, outputs: Sequence[Path], manifest: Path) -> Outcome:
             collected[output.stem] = row
     record = {"manifest": manifest.name}
     tables.write(path, list(collected.values()), schemas.COMPUTED, record)
-    return Outcome(n_read, n_usable, n_read - n_usable)
+    return Outcome(len(ours), n_usable, len(ours) - n_usable, n_foreign)
 
 
 def read(output: Path, entry: Mapping[str, Any]) -> Row:

@@ -4,9 +4,10 @@ The output is written by hand after the lines that cclib and others read; none o
 """
 
 import pytest
+from click.testing import CliRunner
 from recomputable import NITROGEN, WATER, Library
 
-from probe import schemas, tables
+from probe import cli, schemas, tables
 from probe.classifier import card
 from probe.dft import collect, decks, energies, recompute, scf
 from probe.dft.methods import B97_3C
@@ -194,11 +195,24 @@ def test_an_energy_stays_whatever_comes_after(collected):
     assert collected(OUTPUT)["converged"]
 
 
-def test_foreign_outputs_are_left_out_with_a_line(sent, manifest, tmp_path, capfd):
-    stranger = tmp_path / "stranger.out"
-    stranger.write_text(OUTPUT)
-    assert collect.collect(sent, [stranger], manifest) == collect.Outcome(1, 0, 1)
-    assert "stranger.out: not named after a deck" in capfd.readouterr().err
+def test_foreign_outputs_are_counted_and_not_named(sent, manifest, water, tmp_path, capfd):
+    runs = tmp_path / "runs"
+    (runs / "slurm").mkdir(parents=True)
+    for name in (f"{water}.out", "stranger.out", "slurm/1.log", "slurm/2.log"):
+        (runs / name).write_text(OUTPUT)
+    assert collect.collect(sent, [runs], manifest) == collect.Outcome(1, 1, 0, n_foreign=3)
+    assert capfd.readouterr().err == (
+        "collect: 3 outputs are not named after a deck of orca.manifest.parquet; left out\n"
+    )
+
+
+def test_where_all_of_them_are_foreign_the_command_fails(sent, manifest, tmp_path):
+    (tmp_path / "stranger.out").write_text(OUTPUT)
+    words = ["collect", sent, tmp_path / "stranger.out", "--manifest", manifest]
+    result = CliRunner().invoke(cli.main, [str(word) for word in words])
+    assert result.exit_code == 2
+    missing = "no ORCA output (*.out, *.log) there that is named after a deck of"
+    assert result.stderr.endswith(f"stranger.out: {missing} {manifest}\n")
 
 
 def test_the_final_energies_take_them(sent, collected, water):
