@@ -2,7 +2,8 @@
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,10 @@ Keys = npt.NDArray[np.float64]
 
 
 @contextmanager
-def scratch(out: Path) -> Iterator[Path]:
+def scratch(out: Path) -> Iterator["Scratch"]:
     """A folder beside ``out`` for the block; what a killed process left of it is removed first.
+
+    Its files are closed and gone when the block ends.
 
     Raises:
         ProbeError: the folder cannot be written to, or the disk is full.
@@ -29,11 +32,31 @@ def scratch(out: Path) -> Iterator[Path]:
     place = out.with_name(f".{out.name}.parts")
     shutil.rmtree(place, ignore_errors=True)
     try:
-        with tables.with_room(out):
+        with tables.with_room(out), ExitStack() as opened:
             place.mkdir(parents=True)
-            yield place
+            yield Scratch(place, opened)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Where spills are; each is ``opened`` for as long as the folder is there."""
+
+    place: Path
+    opened: ExitStack
+
+    def spill(self, name: str) -> "Spill":
+        """A new file."""
+        return self.opened.enter_context(closing(Spill(self.place / f"{name}.arrow")))
+
+    def runs(self, name: str) -> "Runs":
+        """A new file of rows by key."""
+        return Runs(self.spill(name))
+
+    def buckets(self, name: str) -> "Buckets":
+        """A new file of rows by bucket."""
+        return Buckets(self.spill(name))
 
 
 class Spill:
@@ -41,6 +64,7 @@ class Spill:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file: pa.NativeFile | None = None
         self._writer: pa.RecordBatchFileWriter | None = None
         self._reader: pa.RecordBatchFileReader | None = None
         self._n_batches = 0
@@ -50,7 +74,8 @@ class Spill:
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
         if self._writer is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self._writer = pa.ipc.new_file(self._path, table.schema, options=options)
+            self._file = pa.OSFile(str(self._path), "wb")
+            self._writer = pa.ipc.new_file(self._file, table.schema, options=options)
         found = table.to_batches(max_chunksize=BATCH)
         for batch in found:
             self._writer.write_batch(batch)
@@ -63,16 +88,23 @@ class Spill:
         if self._reader is None:
             assert self._writer is not None, "nothing was added"
             self._writer.close()
-            self._reader = pa.ipc.open_file(pa.OSFile(str(self._path)))
+            self.close()
+            self._file = pa.OSFile(str(self._path))
+            self._reader = pa.ipc.open_file(self._file)
         table = pa.Table.from_batches([self._reader.get_batch(number) for number in batches])
         return table.slice(start, None if stop is None else stop - start)
+
+    def close(self) -> None:
+        """Nothing is written or read any more."""
+        if self._file is not None:
+            self._file.close()
 
 
 class Runs:
     """Rows by rising key: they come in any order and go in one; equal keys stay as they came."""
 
-    def __init__(self, path: Path) -> None:
-        self._spill = Spill(path)
+    def __init__(self, spill: Spill) -> None:
+        self._spill = spill
         self._batches: list[range] = []
         self._keys: list[Keys] = []
 
@@ -122,8 +154,8 @@ class Runs:
 class Buckets:
     """Rows by bucket: those of one come out together, in the order in which they came."""
 
-    def __init__(self, path: Path) -> None:
-        self._spill = Spill(path)
+    def __init__(self, spill: Spill) -> None:
+        self._spill = spill
         self._batches: dict[int, list[int]] = {}
 
     def add(self, frame: pl.DataFrame, buckets: npt.NDArray[np.integer]) -> None:

@@ -1,11 +1,12 @@
 """Rows in another order than they came in: whatever the pieces, the order is that of a sort."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from probe import spill, streams
-from probe.spill import Buckets, Runs
 
 
 @pytest.fixture(params=[1, 3, 64, 1000])
@@ -16,6 +17,12 @@ def rows(request, monkeypatch):
     return request.param
 
 
+@pytest.fixture
+def place(tmp_path):
+    with spill.scratch(tmp_path / "table.parquet") as made:
+        yield made
+
+
 def pieces(rng, n):
     """A frame of ``n`` rows with few different keys, cut at random."""
     frame = pl.DataFrame({"key": rng.integers(0, 9, n).astype(float), "text": map(str, range(n))})
@@ -24,9 +31,9 @@ def pieces(rng, n):
     return frame, [frame[int(start) : int(stop)] for start, stop in bounds]
 
 
-def test_runs_come_out_sorted_and_equal_keys_as_they_came(rows, tmp_path):
+def test_runs_come_out_sorted_and_equal_keys_as_they_came(rows, place):
     frame, parts = pieces(np.random.default_rng(rows), 200)
-    runs = Runs(tmp_path / "runs")
+    runs = place.runs("runs")
     for part in parts:
         runs.add(part, part["key"].to_numpy())
     merged = list(runs.merged())
@@ -35,16 +42,16 @@ def test_runs_come_out_sorted_and_equal_keys_as_they_came(rows, tmp_path):
     assert pl.concat(merged).equals(frame.sort("key", maintain_order=True))
 
 
-def test_no_rows_are_no_pieces(tmp_path):
-    runs = Runs(tmp_path / "runs")
+def test_no_rows_are_no_pieces(place):
+    runs = place.runs("runs")
     runs.add(pl.DataFrame({"key": []}), np.array([]))
     assert (runs.n, list(runs.merged())) == (0, [])
-    assert list(Buckets(tmp_path / "buckets")) == []
+    assert list(place.buckets("buckets")) == []
 
 
-def test_a_bucket_holds_its_rows_in_their_order_and_no_others(rows, tmp_path):
+def test_a_bucket_holds_its_rows_in_their_order_and_no_others(rows, place):
     frame, parts = pieces(np.random.default_rng(rows), 200)
-    buckets = Buckets(tmp_path / "buckets")
+    buckets = place.buckets("buckets")
     for part in parts:
         buckets.add(part, part["key"].to_numpy().astype(int))
     found = list(buckets)
@@ -57,7 +64,25 @@ def test_the_scratch_folder_is_gone_afterwards_and_empty_before(tmp_path):
     killed.mkdir()
     (killed / "left behind").touch()
     with spill.scratch(tmp_path / "table.parquet") as place:
-        assert place == killed
-        assert list(place.iterdir()) == []
-        (place / "rows").touch()
+        assert place.place == killed
+        assert list(killed.iterdir()) == []
+        place.runs("rows").add(pl.DataFrame({"key": [1.0]}), np.array([1.0]))
+        assert [path.name for path in killed.iterdir()] == ["rows.arrow"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_its_files_are_closed_when_the_block_ends(tmp_path, is_read):
+
+    def opened():
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        return [link for link in links if tmp_path in link.readlink().parents]
+
+    with spill.scratch(tmp_path / "table.parquet") as place:
+        runs = place.runs("rows")
+        runs.add(pl.DataFrame({"key": [1.0]}), np.array([1.0]))
+        if is_read:
+            assert len(list(runs.merged())) == 1
+        assert len(opened()) == 1
+    assert opened() == []
+    assert runs.n == 1

@@ -62,7 +62,7 @@ def score_shard(
         streams.writing(out, schemas.SCORES, origin) as write,
         in_use(cache.folder),
     ):
-        runs = spill.Runs(place / "scored.arrow")
+        runs = place.runs("scored")
         for rows in _scored(listing, cache, on_device):
             runs.add(rows, np.array([places[name] for name in rows["conformer_id"]]))
         unanswered = refused.select("conformer_id", "refusal").to_dicts()

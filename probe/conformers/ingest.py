@@ -58,7 +58,7 @@ def ingest_shard(
     rejects: list[Reject] = []
     results = _converted(_raws(parts, options), options, jobs)
     with spill.scratch(conformers) as place:
-        held = _Held(spill.Spill(place / "rows.arrow"))
+        held = _Held(place.spill("rows"))
         for result in _reported(results, f"{plan.library} shard {shard}", count):
             if isinstance(result, Reject):
                 rejects.append(result)

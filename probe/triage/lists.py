@@ -63,7 +63,9 @@ class Lists:
 
 
 @contextmanager
-def writing(folder: Path, place: Path, record: Mapping[str, Any], n: int) -> Iterator[Lists]:
+def writing(
+    folder: Path, place: spill.Scratch, record: Mapping[str, Any], n: int
+) -> Iterator[Lists]:
     """The lists of ``n`` conformers in ``folder``, with ``record`` as their provenance.
 
     They appear together when the block ends, none if it raises. ``place`` is for files between.
@@ -78,8 +80,8 @@ def writing(folder: Path, place: Path, record: Mapping[str, Any], n: int) -> Ite
             writers={"accept": accept, "recompute": recompute},
             to_sdf=to_sdf,
             to_molecules=molecules,
-            buckets=spill.Buckets(place / "conformers.arrow"),
-            judged=spill.Runs(place / "molecules.arrow"),
+            buckets=place.buckets("conformers"),
+            judged=place.runs("molecules"),
             n_buckets=min(1 + n // streams.ROWS, MOST_BUCKETS),
         )
 

@@ -292,13 +292,13 @@ def _rare_in(numbers: pl.Series, rare: Mapping[int, int], policy: Policy) -> pl.
 
 
 def _worst_first(
-    plan: planning.Plan, folder: Path, card: Mapping[str, Any], policy: Policy, place: Path
+    plan: planning.Plan, folder: Path, card: Mapping[str, Any], policy: Policy, place: spill.Scratch
 ) -> tuple[spill.Runs, float]:
     """Every conformer with its score, by falling p_unreliable, those without one first.
 
     Also the core-hours that other rules than the budget demand, 0 where there is no budget.
     """
-    runs, demanded = spill.Runs(place / "scored.arrow"), 0.0
+    runs, demanded = place.runs("scored"), 0.0
     for rows in _scored(plan, folder, card, policy):
         p = (-rows["p_unreliable"].to_numpy()).clip(*(-BEYOND_P, BEYOND_P))
         unknown = np.where(rows["p_unreliable"].is_null(), -2 * BEYOND_P, -1.5 * BEYOND_P)
