@@ -1,17 +1,25 @@
 """PROBE for ASE: a calculator that knows how far its energy can be trusted."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import ase
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
 
 from probe.backbones import Geometry
+from probe.classifier.checkpoint import Scored
 from probe.conformers.conformer import check_parity
 from probe.errors import ProbeError
 from probe.library.parser import Unusable
-from probe.predictor import Probe
+
+
+class Judge(Protocol):
+    """What a calculator asks: ``probe.Probe`` is one."""
+
+    def judge(self, geometry: Geometry) -> tuple[float, Scored]:
+        """Energy in eV and PROBE's answer; a ProbeError where there is none."""
+        ...
 
 
 class ProbeCalculator(Calculator):
@@ -27,7 +35,7 @@ class ProbeCalculator(Calculator):
     default_parameters: dict[str, Any] = {"charge": None, "multiplicity": None}  # noqa: RUF012
     ignored_changes: set[str] = {"initial_charges", "initial_magmoms"}  # noqa: RUF012
 
-    def __init__(self, probe: Probe, **settings: Any) -> None:  # noqa: ANN401 (ASE's)
+    def __init__(self, probe: Judge, **settings: Any) -> None:  # noqa: ANN401 (ASE's)
         super().__init__(**settings)  # type: ignore[no-untyped-call]
         self.probe = probe
 

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import polars as pl
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from probe import backbones, devices, schemas, tables, weights
 from probe.backbones import Backbone, Geometry, refusal
 from probe.cache.embed import embed_shard, evaluate
+from probe.calculator import ProbeCalculator
 from probe.classifier import card
 from probe.classifier import checkpoint as checkpoints
 from probe.classifier.checkpoint import Checkpoint, Scored
@@ -22,9 +23,6 @@ from probe.conformers.conformer import Options, Row
 from probe.errors import ProbeError
 from probe.library.parser import Reject
 from probe.report import story
-
-if TYPE_CHECKING:
-    from probe.calculator import ProbeCalculator
 
 DEFAULTS = Options()
 
@@ -106,10 +104,8 @@ class Probe:
         sample = Sample(found.embedding, found.charges, geometry.numbers, found.energy_ev)
         return found.energy_ev, self.checkpoint.score([sample])[0]
 
-    def calculator(self, **settings: Any) -> "ProbeCalculator":  # noqa: ANN401 (ASE's)
+    def calculator(self, **settings: Any) -> ProbeCalculator:  # noqa: ANN401 (ASE's)
         """An ASE calculator: the backbone's energy, with p_unreliable among its results."""
-        from probe.calculator import ProbeCalculator  # noqa: PLC0415 (it imports this module)
-
         return ProbeCalculator(self, **settings)
 
     def _answers(self, rows: Sequence[Row], batch_atoms: int | None) -> dict[str, dict[str, Any]]:

@@ -24,7 +24,7 @@ from probe.backbones import wheels
 from probe.backbones.contract import Evaluation, Geometry, Source, fingerprint
 from probe.backbones.wheels import advice
 from probe.errors import ProbeError
-from probe.weights import Entry, Located
+from probe.listing import Entry, Located
 
 __all__ = ["IS_CODE", "SUFFIX", "advice", "backbone", "identify", "read", "sources"]
 

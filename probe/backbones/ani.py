@@ -17,7 +17,7 @@ from probe.backbones import aev
 from probe.backbones.contract import Evaluation, Geometry, fingerprint
 from probe.backbones.wheels import advice, sources
 from probe.errors import ProbeError
-from probe.weights import Entry, Located
+from probe.listing import Entry, Located
 
 __all__ = ["IS_CODE", "SUFFIX", "advice", "backbone", "identify", "read", "sources"]
 

@@ -12,7 +12,7 @@ import torch
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from probe.weights import Entry, Located
+from probe.listing import Entry, Located
 
 
 @dataclass(frozen=True)

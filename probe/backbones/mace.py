@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from probe.backbones.contract import Evaluation, Geometry, Source, fingerprint
 from probe.errors import ProbeError
+from probe.listing import Entry, Located
 from probe.tables import first_line
-from probe.weights import Entry, Located
 
 SUFFIX = ".model"
 IS_CODE = True

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from probe.backbones.contract import Source
 from probe.errors import ProbeError
-from probe.weights import Entry, verify
+from probe.listing import Entry
+from probe.weights import verify
 
 
 def sources(wanted: Entry, folder: Path, *, offline: bool, local: Path | None) -> list[Source]:
