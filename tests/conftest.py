@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from repository import CALIBRATION
 
-from probe import cli, weights
+from probe import cli, listing, weights
 from probe.backbones import ani as ani_adapter
 from probe.backbones import mace as mace_adapter
 from probe.backbones.aimnet import AIMNetBackbone
@@ -50,7 +50,7 @@ def mace_content():
 def mace_entry():
     """How the tiny MACE is listed."""
     words = {"method": "none", "licence": "MIT", "citation": "random weights"}
-    return weights.Entry("tiny-mace", "tiny-mace", 0, "mace", listed_in=Path("own.yaml"), **words)
+    return listing.Entry("tiny-mace", "tiny-mace", 0, "mace", listed_in=Path("own.yaml"), **words)
 
 
 def _mace(content, entry, dtype):

@@ -208,11 +208,11 @@ import os, warnings
 from pathlib import Path
 before = dict(os.environ)
 import torch
-from probe import weights
+from probe import listing, weights
 from probe.backbones import mace
 from tiny_mace import METHANE
 settings = torch.get_default_dtype(), list(warnings.filters)
-entry = weights.Entry("a", "a", 0, "mace", "", "", "", None)
+entry = listing.Entry("a", "a", 0, "mace", "", "", "", None)
 network = mace.read(Path({path!r}).read_bytes(), entry, "it")
 mace.MaceBackbone("a", "0", network, torch.device("cpu")).evaluate([METHANE])
 mace._kept(weights.entry("mace-off23-small"))
