@@ -83,7 +83,7 @@ class MaceBackbone:
         """See the contract."""
         starts = np.cumsum([0, *(len(geometry.numbers) for geometry in batch[:-1])])
         numbers = np.concatenate([geometry.numbers for geometry in batch])
-        with _quiet():
+        with quiet():
             found = self._module(self._collated(batch), compute_force=False)
         per_atom = found["node_energy"].double().cpu().numpy()
         parts = {
@@ -99,7 +99,7 @@ class MaceBackbone:
 
     def _collated(self, batch: Sequence[Geometry]) -> dict[str, torch.Tensor]:
         """The batch as mace's graphs, positions about their mean: far away, digits are lost."""
-        data, tools = _part("data"), _part("tools")
+        data, tools = imported("data"), imported("tools")
         table = tools.AtomicNumberTable(self._module.atomic_numbers.tolist())
         cutoff = float(self._module.r_max)
         with _default(self._dtype):
@@ -150,9 +150,9 @@ def advice(wanted: Entry, target: Path) -> str:
 
 def read(content: bytes, wanted: Entry, where: str) -> Network:
     """See ``Adapter``. Unpickles: the caller has verified the digest of ``content``."""
-    _part("modules")  # what the pickle is made of
+    imported("modules")  # what the pickle is made of
     try:
-        with _quiet():
+        with quiet():
             module = torch.load(io.BytesIO(content), map_location="cpu", weights_only=False)
     except Exception as error:  # a damaged pickle can raise anything
         raise ProbeError(f"{where}: not a readable model file ({first_line(error)})") from error
@@ -198,6 +198,32 @@ def identify(model: Network) -> str:
     return fingerprint(tensors, definition)
 
 
+@cache
+def imported(name: str) -> Any:  # noqa: ANN401
+    """The module ``name`` of mace, imported without what that does to the process."""
+    before = dict(os.environ)
+    try:
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            return import_module(f"mace.{name}")
+    finally:
+        for variable in os.environ.keys() - before.keys():
+            del os.environ[variable]
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what mace and e3nn cannot help: torch deprecates the TorchScript they are made of.
+
+    To be used around whatever runs a mace module, also as a decorator.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The TorchScript type system", UserWarning)
+        warnings.filterwarnings("ignore", "Environment variable TORCH_FORCE", UserWarning)
+        yield
+
+
 def _invariants(module: Any) -> NDArray[np.int64]:  # noqa: ANN401 (mace has no types)
     """Columns of mace's node features, all blocks one after the other, that are L = 0 of the last.
 
@@ -234,7 +260,7 @@ def _chosen_head(heads: list[str], wanted: Entry, where: str) -> str:
 
 def _url(wanted: Entry) -> str:
     """Where mace-torch has the model from: a name in its own tables, or an address as it is."""
-    known = getattr(_part("calculators.foundations_models"), f"{wanted.source['loader']}_urls")
+    known = getattr(imported("calculators.foundations_models"), f"{wanted.source['loader']}_urls")
     return str(known.get(wanted.source["model"], wanted.source["model"]))
 
 
@@ -243,13 +269,13 @@ def _kept(wanted: Entry) -> Path:
     name = _url(wanted).rpartition("/")[2].partition("?")[0]
     if wanted.source["loader"] == "mace_mp":
         name = "".join(letter for letter in name if letter.isalnum() or letter == "_")
-    return Path(_part("tools.utils").get_cache_dir()) / name
+    return Path(imported("tools.utils").get_cache_dir()) / name
 
 
 def _download(wanted: Entry) -> bytes:
     """The file that mace-torch downloads; its ``mace_off`` would unpickle it at once."""
     print(f"weights: the licence of {wanted.name} is {wanted.licence}", file=sys.stderr)
-    loaders = _part("calculators.foundations_models")
+    loaders = imported("calculators.foundations_models")
     with contextlib.redirect_stdout(sys.stderr):  # it prints; ours is what --json asked for
         try:
             return Path(loaders.download_mace_mp_checkpoint(_url(wanted))).read_bytes()
@@ -258,19 +284,6 @@ def _download(wanted: Entry) -> bytes:
                 f"download failed ({first_line(error)}); where a browser gets {_url(wanted)}, "
                 f"give that file with --from"
             ) from error
-
-
-@cache
-def _part(name: str) -> Any:  # noqa: ANN401
-    """The module ``name`` of mace, imported without what that does to the process."""
-    before = dict(os.environ)
-    try:
-        with _quiet(), contextlib.redirect_stdout(io.StringIO()):
-            return import_module(f"mace.{name}")
-    finally:
-        for variable in os.environ.keys() - before.keys():
-            del os.environ[variable]
-        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -282,13 +295,3 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what mace and e3nn cannot help: torch deprecates the TorchScript they are made of."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The TorchScript type system", UserWarning)
-        warnings.filterwarnings("ignore", "Environment variable TORCH_FORCE", UserWarning)
-        yield

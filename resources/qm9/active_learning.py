@@ -223,7 +223,7 @@ STRATEGIES: dict[str, Callable[[Step], tuple[Scores, Points | None]]] = {
 """What scores the pool, and where its choice is spread as that of `probe acquire`, in what."""
 
 
-@mace._quiet()
+@mace.quiet()
 def samples(network: nn.Module, geometries: Sequence[Geometry]) -> list[Sample]:
     """What PROBE sees of each geometry."""
     backbone = mace.MaceBackbone(

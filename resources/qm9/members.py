@@ -49,7 +49,7 @@ def examples(path: Path) -> Examples:
     return Examples(read.geometries, read.energy_ev)
 
 
-@mace._quiet()
+@mace.quiet()
 def make(member: int, sets: Path, states: Path) -> None:
     """Train ``member`` to the end and keep it among the backbones."""
     target = BACKBONES / f"{listed(member)}.model"
@@ -71,7 +71,7 @@ def errors(difference_ev: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-@mace._quiet()
+@mace.quiet()
 def judged(tested: Examples) -> dict[str, Any]:
     """Digest and errors of every member, and errors of their mean."""
     found, members = [], {}

@@ -26,8 +26,8 @@ from probe import tables
 from probe.backbones import Geometry, mace
 from probe.errors import ProbeError
 
-modules, data, tools = (mace._part(name) for name in ("modules", "data", "tools"))
-irreps = mace._part("modules.models").o3.Irreps
+modules, data, tools = (mace.imported(name) for name in ("modules", "data", "tools"))
+irreps = mace.imported("modules.models").o3.Irreps
 
 ELEMENTS = (1, 6, 7, 8, 9)
 FIRST, LATER = "RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock"
@@ -83,7 +83,7 @@ class Training:
     single precision would not hold the whole.
     """
 
-    @mace._quiet()
+    @mace.quiet()
     def __init__(self, examples: Examples, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
         self.identity = {**asdict(recipe), "seed": seed, "examples": examples.sha256()}
@@ -145,7 +145,7 @@ class Training:
             part.load_state_dict(content[name])
         self.done = content["done"]
 
-    @mace._quiet()
+    @mace.quiet()
     def result(self) -> nn.Module:
         """The averaged network, with the atomic energies; those are in double precision."""
         model = copy.deepcopy(self.averaged.module)

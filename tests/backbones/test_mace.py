@@ -50,11 +50,11 @@ def backbone(content, entry, dtype=torch.float64):
 def calculated(content, entry, geometry):
     """Energy by mace-torch's own calculator, eV."""
     module = adapter.read(content, entry, "it").module
-    calculator = adapter._part("calculators").MACECalculator(
+    calculator = adapter.imported("calculators").MACECalculator(
         models=module, device="cpu", default_dtype="float64", head=entry.source.get("head")
     )
     atoms = Atoms(geometry.numbers, geometry.positions, calculator=calculator)
-    with adapter._quiet():
+    with adapter.quiet():
         return atoms.get_potential_energy()
 
 
@@ -165,7 +165,7 @@ class TestIdentity:
 
     def test_the_same_network_from_two_files_is_the_same(self, mace_content, mace_entry):
         module = adapter.read(mace_content, mace_entry, "it").module
-        with adapter._quiet():
+        with adapter.quiet():
             again = tiny_mace.saved(module.train().requires_grad_(False))
         assert again != mace_content
         assert self.of(again, mace_entry) == self.of(mace_content, mace_entry)
@@ -265,12 +265,12 @@ class TestLoaders:
         def unreachable(url, **_):
             raise urllib.error.URLError(f"no route to {url.split('/')[2]}")
 
-        loaders = adapter._part("calculators.foundations_models")
+        loaders = adapter.imported("calculators.foundations_models")
         monkeypatch.setattr(loaders.urllib.request, "urlopen", unreachable)
         return tmp_path / "cache/mace"
 
     def test_every_name_is_one_that_mace_torch_knows(self):
-        loaders = adapter._part("calculators.foundations_models")
+        loaders = adapter.imported("calculators.foundations_models")
         known = {"mace_mp": loaders.mace_mp_urls, "mace_off": loaders.mace_off_urls}
         for name, entry in weights.entries().items():
             if entry.adapter == "mace" and entry.path is None:

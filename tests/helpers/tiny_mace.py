@@ -16,7 +16,7 @@ def build(
     seed=0, hidden="8x0e+8x1o", heads=None, kind="ScaleShiftMACE", dtype=torch.float64, **more
 ):
     """A new module; ``more`` goes to mace's class."""
-    modules = mace._part("modules")
+    modules = mace.imported("modules")
     n_heads = len(heads or ["Default"])
     if kind == "ScaleShiftMACE":
         more |= {"atomic_inter_scale": [3.0] * n_heads, "atomic_inter_shift": [0.1] * n_heads}
