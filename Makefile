@@ -37,7 +37,7 @@ docs: setup ## build the documentation: build/docs/index.html
 bench: setup ## measure ratios of speed on the demo library, once screened: bench.json
 	.venv/bin/python bench/ratios.py bench.json
 
-bench-large: setup ## measure the memory of triage and report at 10,000 and 100,000: memory.json
+bench-large: setup ## measure the memory of every stage at 10,000 and 100,000: memory.json
 	.venv/bin/python bench/memory.py memory.json
 
 bench-kills: setup ## kill a screening at KILLS random moments (default 10) and call it again: kills.json

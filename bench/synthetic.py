@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from probe import schemas, tables
+from probe import schemas, streams, tables
 from probe.library import plan
 
 SHARD = 25_000
@@ -64,7 +64,10 @@ def _shard(real: pl.DataFrame, out: Path, name: str, first: int, n: int) -> None
         ("scores", schemas.SCORES),
         ("embedded", schemas.EMBEDDED),
     ):
-        tables.write(out / stage / name, rows.to_arrow(), schema, {**counts, "device": "none"})
+        (out / stage).mkdir(parents=True, exist_ok=True)
+        with streams.writing(out / stage / name, schema, {**counts, "device": "none"}) as put:
+            for piece in rows.iter_slices(streams.ROWS):
+                put(piece)
     tables.write(out / "rejects" / name, [], schemas.REJECTED, counts)
 
 

@@ -21,7 +21,14 @@ Write = Callable[[pl.DataFrame], None]
 def batches(
     path: Path, schema: pa.Schema, columns: Sequence[str] | None = None
 ) -> Iterator[pl.DataFrame]:
-    """``tables.frame`` in pieces of at most ``ROWS``; an empty table is no piece.
+    """``pieces`` as polars frames."""
+    return map(pl.DataFrame, pieces(path, schema, columns))
+
+
+def pieces(
+    path: Path, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """``tables.read`` in pieces of at most ``ROWS``; an empty table is no piece.
 
     Raises:
         ProbeError: the file is missing, is not Parquet, or lacks a column or has another type.
@@ -32,7 +39,7 @@ def batches(
     tables.require_columns(path, file.schema_arrow, names)
     try:
         for batch in file.iter_batches(batch_size=ROWS, columns=names):
-            yield pl.DataFrame(pa.Table.from_batches([batch]).select(names).cast(wanted))
+            yield pa.Table.from_batches([batch]).select(names).cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         raise ProbeError(f"{path}: {tables.first_line(error)}; write the file again") from error
 

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from rdkit import Chem, rdBase
 from rdkit.Chem.Draw import rdMolDraw2D
 
-from probe import schemas, tables
+from probe import schemas, streams
 from probe.conformers.molecules import from_geometry, in_geometry_order, of_smiles
 from probe.report.screening import Floats, Screening
 
@@ -89,10 +89,9 @@ def pick(
     wanted = pa.array(ids, pa.string())
     found: dict[str, dict[str, Any]] = {}
     for path in paths:
-        here = pc.is_in(tables.read(path, schema, ["conformer_id"])["conformer_id"], wanted)
-        if pc.any(here).as_py():
-            table = tables.read(path, schema, ["conformer_id", *columns]).filter(here)
-            found |= {row["conformer_id"]: row for row in table.to_pylist()}
+        for table in streams.pieces(path, schema, ["conformer_id", *columns]):
+            rows = table.filter(pc.is_in(table["conformer_id"], wanted)).to_pylist()
+            found |= {row["conformer_id"]: row for row in rows}
     return found
 
 

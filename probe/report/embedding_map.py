@@ -92,7 +92,7 @@ def _embeddings(screening: Screening, chosen: Rows) -> Matrix:
 
 
 def _scored(screening: Screening) -> Iterator[tuple[Rows, Matrix]]:
-    """Row numbers and embeddings [n, 256] of the scored conformers, shard by shard."""
+    """Row numbers and embeddings [n, 256] of the scored conformers, in pieces."""
     for rows, table in screening.shards(screening.inputs.scores, schemas.SCORES, ["embedding"]):
         valid = ~np.isnan(screening.p[rows])
         column = table["embedding"].combine_chunks().filter(pa.array(valid))

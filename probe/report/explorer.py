@@ -56,7 +56,24 @@ def _data(material: Material, places: Floats, chosen: Rows) -> dict[str, Any]:
     screening = material.screening
     low, high = map_figures.limits(places)
     columns = sample.columns(material, places, chosen)
-    ids = columns["id"]
+    everything = len(chosen) == np.count_nonzero(~np.isnan(places[:, 0]))
+    return {
+        "sample": compact.pack(columns),
+        **_drawn(screening, columns["id"], chosen),
+        "limits": np.round([low, high], 4).tolist(),
+        "rasters": {} if everything else rasters.rasters(material, places, low, high),
+        "scales": {"p": _scale(figures.UNRELIABLE), "value": _scale(figures.VALUE)},
+        "cutoffs": _cutoffs(screening),
+        "command": f"probe select {shlex.quote(str(screening.inputs.triage))}",
+        "library": screening.inputs.library,
+    }
+
+
+def _drawn(screening: Screening, ids: list[str], chosen: Rows) -> dict[str, Any]:
+    """Sketches of the conformers ``ids``, the rows ``chosen``, and details of some.
+
+    Their geometries are let go of when this returns: nothing later in the page needs them.
+    """
     geometries, scored = _stored(screening, ids)
     smiles = screening.listed["smiles"].take(pa.array(chosen)).to_pylist()
     drawn = (
@@ -65,19 +82,11 @@ def _data(material: Material, places: Floats, chosen: Rows) -> dict[str, Any]:
     )
     detailed = details.chosen(chosen)
     told = details.details(screening, [ids[place] for place in detailed], geometries)
-    everything = len(chosen) == np.count_nonzero(~np.isnan(places[:, 0]))
     return {
-        "sample": compact.pack(columns),
         "sketches": compact.pieces(drawn, SKETCHES_AT_ONCE, SKETCH_CHARACTERS),
         "details": compact.pieces(told, DETAILS_AT_ONCE, DETAIL_CHARACTERS),
         "detailed": detailed.tolist(),
         "at_once": [SKETCHES_AT_ONCE, DETAILS_AT_ONCE],
-        "limits": np.round([low, high], 4).tolist(),
-        "rasters": {} if everything else rasters.rasters(material, places, low, high),
-        "scales": {"p": _scale(figures.UNRELIABLE), "value": _scale(figures.VALUE)},
-        "cutoffs": _cutoffs(screening),
-        "command": f"probe select {shlex.quote(str(screening.inputs.triage))}",
-        "library": screening.inputs.library,
     }
 
 

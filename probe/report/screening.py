@@ -11,12 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from probe import schemas, tables
+from probe import schemas, streams, tables
 from probe.errors import ProbeError
 from probe.triage.summary import BY_PROBE
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
+
+NOWHERE = -1
+"""Row of what is listed under another row, or was met before."""
 
 LISTED = [
     "conformer_id",
@@ -103,7 +106,7 @@ class Screening:
     def shards(
         self, paths: Sequence[Path], schema: pa.Schema, columns: Sequence[str]
     ) -> Iterator[tuple[Rows, pa.Table]]:
-        """Every listed conformer once, shard by shard: its row in ``listed`` and its columns.
+        """Every listed conformer once, in pieces: its row in ``listed`` and its ``columns``.
 
         Raises:
             ProbeError: a shard holds a conformer that no list holds, or the reverse.
@@ -111,19 +114,23 @@ class Screening:
         ids = self.listed["conformer_id"].combine_chunks()
         unseen = np.ones(len(ids), dtype=bool)
         for path in paths:
-            table = tables.read(path, schema, ["conformer_id", *columns])
+            held = tables.read(path, schema, ["conformer_id"])["conformer_id"].combine_chunks()
             # the ids of a shard are looked for among all, which costs a tenth of the reverse
-            found = pc.index_in(ids, value_set=table["conformer_id"].combine_chunks())
-            if len(found) - found.null_count < pc.count_distinct(table["conformer_id"]).as_py():
-                listed = pc.is_in(table["conformer_id"], value_set=ids)
-                unknown = table["conformer_id"].filter(pc.invert(listed))[0]
+            found = pc.index_in(ids, value_set=held)
+            if len(found) - found.null_count < pc.count_distinct(held).as_py():
+                unknown = held.filter(pc.invert(pc.is_in(held, value_set=ids)))[0]
                 raise ProbeError(
                     f"{path}: conformer {unknown} is in neither list of {self.inputs.triage}; "
                     "run the triage again"
                 )
             rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False) & unseen)
             unseen[rows] = False
-            yield rows, table.take(found.take(pa.array(rows)))
+            row_of = np.full(len(held), NOWHERE)
+            row_of[found.take(pa.array(rows)).to_numpy()] = rows
+            for table in streams.pieces(path, schema, columns):
+                here, row_of = np.split(row_of, [table.num_rows])
+                wanted = here != NOWHERE
+                yield here[wanted], table.filter(pa.array(wanted))
         if unseen.any():
             raise ProbeError(
                 f"{self.inputs.triage}: conformer {ids[int(np.flatnonzero(unseen)[0])]} is listed "

@@ -88,7 +88,7 @@ def test_attention_is_what_the_checkpoint_says_of_the_cached_embedding(material)
     geometries = {
         name: {"numbers": table["numbers"][at].as_py(), "positions": table["positions"][at].as_py()}
         for _, table in loaded.shards(
-            loaded.inputs.conformers, CONFORMERS, ["numbers", "positions"]
+            loaded.inputs.conformers, CONFORMERS, ["conformer_id", "numbers", "positions"]
         )
         for at, name in enumerate(table["conformer_id"].to_pylist())
     }
