@@ -21,6 +21,7 @@ CONFORMERS = pa.schema(
         ("conformer_id", _string),  # content hash of numbers, positions, charge, multiplicity
         ("molecule_id", _string),  # the library's own name of the molecule
         ("source", _string),  # file:record, joined by "; " where several records are this conformer
+        ("synonyms", pa.list_(_string)),  # other names that these records give it; null if none do
         ("smiles", _string),  # canonical, of what was kept
         ("n_atoms", pa.int32()),  # N, hydrogens included
         ("charge", pa.int32()),  # total, in elementary charges
@@ -68,7 +69,8 @@ SCORES = pa.schema(
 
 ANSWERED = pa.schema(
     [
-        *CONFORMERS,  # null, but for molecule_id and source, where the input cannot be used
+        # null, but for molecule_id and source, where the input cannot be used
+        *(field for field in CONFORMERS if field.name != "synonyms"),
         *(field for field in SCORES if field.name not in ("conformer_id", "refusal")),
         ("reason", _string),  # why there is no answer; null if there is one
     ]
@@ -80,6 +82,7 @@ TRIAGED = pa.schema(
         ("conformer_id", _string),
         ("molecule_id", _string),
         ("source", _string),
+        ("synonyms", _string),  # other names that the library gives it, joined by "; "
         ("smiles", _string),
         ("n_atoms", pa.int32()),
         ("charge", pa.int32()),
@@ -131,7 +134,7 @@ MOLECULES = pa.schema(
         ("reason", _string),  # why it has this verdict
     ]
 )
-"""molecules.parquet: every conformer belongs to exactly one of its molecules."""
+"""molecules.parquet: every conformer belongs to one of its molecules for each of its names."""
 
 AGREEMENT = pa.schema(
     [
@@ -211,7 +214,7 @@ REFERENCES = pa.schema([("conformer_id", _string), *LABELS, *_BY_DFT])
 
 TO_COMPUTE = pa.schema(
     [
-        *(field for field in CONFORMERS if field.name not in ("n_atoms", "note")),
+        *(field for field in CONFORMERS if field.name not in ("n_atoms", "note", "synonyms")),
         ("p_unreliable", _f64),  # at the tolerance of the triage
         ("core_hours", _f64),  # estimate; null where the method has no basis
         ("shard", pa.int32()),  # from 0; null beyond the budget

@@ -61,6 +61,7 @@ def _lines(story: "Story") -> Iterator[str]:
     facts = {
         "conformer": row["conformer_id"],
         "name": row["molecule_id"],
+        "also named": triaged["synonyms"],
         "library": story.library,
         "source": row["source"],
         "SMILES": row["smiles"],

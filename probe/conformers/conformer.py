@@ -179,6 +179,7 @@ def _row(
         "conformer_id": conformer_id(numbers, kept, charge, multiplicity),
         "molecule_id": record.name,
         "source": record.source,
+        "synonyms": None,
         "smiles": smiles,
         "n_atoms": len(numbers),
         "charge": charge,

@@ -111,17 +111,17 @@ class _Held:
         self._put_down()
         for batches, marks in zip(self._batches, self._marked(), strict=True):
             table = pl.DataFrame(self._spill.read(batches))
-            yield table.with_columns(marks["source"]).filter(marks["first"])
+            yield table.with_columns(marks["source"], marks["synonyms"]).filter(marks["first"])
 
     def _put_down(self) -> None:
         if self._new:
             table = pl.DataFrame(pa.Table.from_pylist(self._new, schema=schemas.CONFORMERS))
             self._batches.append(self._spill.add(table))
-            self._named.append(table.select("conformer_id", "source"))
+            self._named.append(table.select("conformer_id", "molecule_id", "source", "synonyms"))
             self._new = []
 
     def _marked(self) -> Iterator[pl.DataFrame]:
-        """Of each piece, which rows are the first of their conformer, and all its sources."""
+        """Of each piece, which rows are the first of their conformer, all its sources and names."""
         if not self._named:
             return
         named = pl.concat(self._named)
@@ -137,15 +137,19 @@ class _Held:
 
 
 def merge_duplicates(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row for each ``conformer_id``, its ``source`` joined by "; ".
+    """One row for each ``conformer_id``: its ``source`` joined by "; ", other names ``synonyms``.
 
     Rows are in the order of first appearance; the other columns are those of the first.
     """
-    return (
-        frame.group_by("conformer_id", maintain_order=True)
-        .agg(pl.exclude("source").first(), pl.col("source").str.join("; "))
-        .select(frame.columns)
+    name, others = pl.col("molecule_id"), pl.col("synonyms").explode()
+    names = others.append(name).drop_nulls()
+    merged = frame.group_by("conformer_id", maintain_order=True).agg(
+        pl.exclude("source", "synonyms").first(),
+        source=pl.col("source").str.join("; "),
+        synonyms=names.filter(~names.is_in([""]) & names.ne_missing(name.first())).unique().sort(),
     )
+    named = pl.when(pl.col("synonyms").list.len() > 0).then("synonyms")
+    return merged.with_columns(synonyms=named).select(frame.columns)
 
 
 def convert(raw: records.Raw, number: int, layout: Layout, options: Options) -> Row | Reject:

@@ -85,7 +85,9 @@ class _Worker:
         """Wait for the end of the process; how it came about."""
         self._executor.shutdown()
         code = self._process.exitcode if self._process else None
-        if code is None or code >= 0:
+        if code is None:
+            return f"its worker process ended as soon as it had begun; {_REMEDY}"
+        if code >= 0:
             return f"its worker process ended with exit code {code}; {_REMEDY}"
         name = signal.Signals(-code).name if -code in signal.valid_signals() else "unknown"
         why = ", likely for want of memory" if -code == signal.SIGKILL else ""

@@ -102,10 +102,11 @@ def _listed(folder: Path) -> pl.DataFrame:
 
 
 def _matches(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """By id, else by name, else by the beginning of the id."""
+    """By id, else by name, else by a further name, else by the beginning of the id."""
     for condition in (
         pl.col("conformer_id") == name,
         pl.col("molecule_id") == name,
+        pl.format("; {}; ", "synonyms").str.contains(f"; {name}; ", literal=True),
         pl.col("conformer_id").str.starts_with(name),
     ):
         found = rows.filter(condition)

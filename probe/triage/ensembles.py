@@ -2,7 +2,7 @@
 
 A molecule is what the library calls by one name, of one composition, charge and multiplicity: only
 then can the energies of its conformers be compared. A name that stands for several compositions is
-several molecules.
+several molecules; a conformer that the library has under several names is one of each.
 """
 
 from collections.abc import Mapping
@@ -80,18 +80,18 @@ def bucket(decided: pl.DataFrame, n: int) -> NDArray[np.uint64]:
     return alike.hash_rows().to_numpy() % np.uint64(n)
 
 
-def counts(found: pl.DataFrame, n_conformers: int) -> dict[str, Any]:
+def counts(found: pl.DataFrame, n_named: int) -> dict[str, Any]:
     """How many ``molecules`` there are, have several conformers, are accepted and are not.
 
     ``found`` needs no other columns than n_conformers and verdict.
 
     Raises:
-        ProbeError: a conformer of the ``n_conformers`` is in none of them, or in two.
+        ProbeError: they do not hold ``n_named`` conformers, one with several names several times.
     """
     held = int(found["n_conformers"].sum())
-    if held != n_conformers:
+    if held != n_named:
         raise ProbeError(
-            f"{n_conformers} conformers, but the molecules hold {held}; run the triage again"
+            f"{n_named} conformers, but the molecules hold {held}; run the triage again"
         )
     n_accept = found.filter(verdict="accept").height
     return {

@@ -33,23 +33,29 @@ class Lists:
     judged: spill.Runs  # molecules
     n_buckets: int
     n: int = 0
+    n_named: int = 0  # a conformer counts once for each of its names
     tallies: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, decided: pl.DataFrame) -> None:
         """List the next rows of ``triage.decide``, in the order that the lists shall have."""
+        told = decided.with_columns(pl.col("synonyms").list.join("; "))
         for verdict, write in self.writers.items():
-            write(decided.filter(verdict=verdict))
+            write(told.filter(verdict=verdict))
         self.to_sdf(decided.filter(verdict="recompute"))
-        ranked = decided.select(JUDGED_BY).with_row_index("rank", offset=self.n)
-        self.buckets.add(ranked, ensembles.bucket(decided, self.n_buckets))
+        ranked = decided.with_row_index("rank", offset=self.n).with_columns(
+            molecule_id=pl.concat_list("molecule_id", "synonyms")
+        )
+        by_name = ranked.select("rank", *JUDGED_BY).explode("molecule_id")
+        self.buckets.add(by_name, ensembles.bucket(by_name, self.n_buckets))
+        self.n_named += by_name.height
         self.tallies.append(summary.tally(decided))
         self.n += decided.height
 
-    def molecules(self, n_conformers: int) -> dict[str, Any]:
+    def molecules(self) -> dict[str, Any]:
         """Judge the molecules of all rows and list them by their first conformer; their counts.
 
         Raises:
-            ProbeError: a conformer of the ``n_conformers`` is in none of them, or in two.
+            ProbeError: a conformer is not in one of them for each of its names.
         """
         light = []
         for rows in self.buckets:
@@ -59,7 +65,7 @@ class Lists:
         for found in self.judged.merged():
             self.to_molecules(found)
         empty = pl.DataFrame(schema={"n_conformers": pl.UInt32, "verdict": pl.String})
-        return ensembles.counts(pl.concat(light or [empty]), n_conformers)
+        return ensembles.counts(pl.concat(light or [empty]), self.n_named)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from probe.library.plan import load
 from probe.triage import exports
 
 MAP_FILE = "map.parquet"
-TEXTS = ("conformer_id", "molecule_id", "source", "smiles", "reason")
+TEXTS = ("conformer_id", "molecule_id", "synonyms", "source", "smiles", "reason")
 """Columns that a text is looked for in."""
 GEOMETRY = ("numbers", "positions")
 

@@ -68,7 +68,7 @@ def triage_library(
             tallied = total(written.tallies)
             summary = summarise(plan, folder, tallied, n_rejected, card)
             summary |= outcome(tallied, card, policy, promised)
-            summary |= written.molecules(summary["n_conformers"])
+            summary |= written.molecules()
     tables.write_json(folder / "summary.json", summary)
     _remove_stale(plan, folder)
     return summary
@@ -316,7 +316,8 @@ def _hours(decided: pl.DataFrame, where: pl.Expr) -> float:
 def _scored(
     plan: planning.Plan, folder: Path, card: Mapping[str, Any], policy: Policy
 ) -> Iterator[pl.DataFrame]:
-    """Conformers with their scores, some at a time; of repeated ones the first, with all sources.
+    """Conformers with their scores, some at a time; of repeated ones the first, with all sources
+    and names.
 
     A conformer without a score is left out: the counts then tell.
     """
@@ -331,27 +332,42 @@ def _scored(
                 repeats, on="conformer_id", how="left", maintain_order="left"
             )
             sources = pl.concat_str("source", "repeats", separator="; ", ignore_nulls=True)
-            named = kept.with_columns(source=sources).drop("repeats")
+            named = kept.with_columns(source=sources, synonyms=_synonyms()).drop("repeats", "names")
             yield named.join(answers, on="conformer_id", maintain_order="left")
             start = stop
 
 
 def _repeats(paths: Sequence[Path]) -> tuple[pl.Series, pl.DataFrame]:
-    """Whether each row of ``paths`` is the first of its conformer, and the sources of the others.
+    """Whether each row of ``paths`` is the first of its conformer, and what the others are called.
 
-    These are joined by "; ", a row a conformer.
+    A row a conformer: their sources, joined by "; ", and the list of their names.
     """
     columns = ["conformer_id"]
     ids = pl.concat(tables.frame(path, schemas.CONFORMERS, columns) for path in paths).to_series()
     first = ids.is_first_distinct()
-    found = [pl.DataFrame(schema={"conformer_id": pl.String, "source": pl.String})]
+    columns += ["molecule_id", "source", "synonyms"]
+    found = [pl.DataFrame(schemas.CONFORMERS.empty_table().select(columns))]
     start = 0
     for path in paths if not first.all() else ():
-        rows = tables.frame(path, schemas.CONFORMERS, ["conformer_id", "source"])
+        rows = tables.frame(path, schemas.CONFORMERS, columns)
         found.append(rows.filter(~first[start : start + rows.height]))
         start += rows.height
-    repeats = pl.concat(found).group_by("conformer_id", maintain_order=True)
-    return first, repeats.agg(repeats=pl.col("source").str.join("; "))
+    named = pl.concat(found).with_columns(names=pl.concat_list("molecule_id", _listed("synonyms")))
+    repeats = named.group_by("conformer_id", maintain_order=True)
+    return first, repeats.agg(
+        repeats=pl.col("source").str.join("; "), names=pl.col("names").explode().drop_nulls()
+    )
+
+
+def _synonyms() -> pl.Expr:
+    """Of a conformer all names, its own left out: those of its rows and of their repeats."""
+    every = pl.concat_list(_listed("synonyms"), _listed("names"))
+    own = pl.concat_list(pl.col("molecule_id").fill_null(""), pl.lit(""))
+    return every.list.set_difference(own).list.sort()
+
+
+def _listed(column: str) -> pl.Expr:
+    return pl.col(column).fill_null(pl.lit([], pl.List(pl.String)))
 
 
 def _scores(path: Path, policy: Policy) -> pl.DataFrame:

@@ -159,13 +159,23 @@ def test_merging_keeps_order_of_first_appearance_and_columns():
         {
             "source": ["a:1", "a:2", "b:1", "b:2; b:3"],
             "conformer_id": ["z", "y", "z", "z"],
+            "molecule_id": ["aspirin", "water", "aspirin", "ASA"],
+            "synonyms": [None, None, ["acetylsalicylic acid", "aspirin"], None],
             "p_unreliable": [0.1, 0.2, 0.3, 0.4],
         }
     )
     assert ingest.merge_duplicates(frame).rows() == [
-        ("a:1; b:1; b:2; b:3", "z", 0.1),
-        ("a:2", "y", 0.2),
+        ("a:1; b:1; b:2; b:3", "z", "aspirin", ["ASA", "acetylsalicylic acid"], 0.1),
+        ("a:2", "y", "water", None, 0.2),
     ]
+
+
+def test_a_repeated_conformer_keeps_every_name(tmp_path):
+    path = tmp_path / "lib.smi"
+    path.write_text("CCO first\nOCC second\nC\nCCO first\nC(O)C third\nC second\n")
+    ethanol, methane = ingested(path, tmp_path / "out")[0]
+    assert (ethanol["molecule_id"], ethanol["synonyms"]) == ("first", ["second", "third"])
+    assert methane["synonyms"] == ["second"]
 
 
 def test_what_was_ingested_is_a_library_of_the_same_conformers(tmp_path):
@@ -174,7 +184,7 @@ def test_what_was_ingested_is_a_library_of_the_same_conformers(tmp_path):
     first, _ = ingested(path, tmp_path / "out")
     again, rejected = ingested(tmp_path / "out" / "c0.parquet", tmp_path / "again")
     assert rejected == []
-    same = [name for name in schemas.CONFORMERS.names if name != "source"]
+    same = [name for name in schemas.CONFORMERS.names if name not in ("source", "synonyms")]
     assert [[row[name] for name in same] for row in again] == [
         [row[name] for name in same] for row in first
     ]

@@ -412,6 +412,12 @@ class TestTheCommand:
                         return int(child)
             time.sleep(0.05)
 
+    @staticmethod
+    def works(process):
+        """Whether ``process`` has begun: its parent knows it by then."""
+        maps = Path(f"/proc/{process}/maps")
+        return maps.exists() and "pyscf" in maps.read_text()
+
     def test_a_worker_killed_twice_costs_one_conformer(self, folder, tmp_path):
         part = recompute.part_of(tmp_path / "store/pyscf-B97-3c", folder, "00000")
         journal = part.with_name(f"{part.name}.journal")
@@ -422,7 +428,7 @@ class TestTheCommand:
         first = self.worker(process)
         os.kill(first, signal.SIGTERM)  # that is for its parent to hear
         os.kill(first, signal.SIGKILL)
-        while (second := self.worker(process)) == first:
+        while (second := self.worker(process)) == first or not self.works(second):
             time.sleep(0.05)
         os.kill(second, signal.SIGKILL)
         said, printed = process.communicate(timeout=300)

@@ -100,7 +100,8 @@ class Library:
             )
         )
         scored = conformers.join(scores, on="conformer_id")
-        decided = decide(scored, self.card, policy, promised)
+        named = scored.with_columns(pl.col("synonyms").list.join("; "))
+        decided = decide(named, self.card, policy, promised)
         for verdict in ("accept", "recompute"):
             rows = decided.filter(pl.col("verdict") == verdict).select(schemas.TRIAGED.names)
             tables.write(folder / f"{verdict}.parquet", rows.to_arrow(), schemas.TRIAGED, {})

@@ -24,6 +24,7 @@ def results(tmp_path_factory):
     """A triaged library of 61 molecules in two shards, as the workflow leaves it."""
     folder = tmp_path_factory.mktemp("story") / "triage"
     made = library()
+    made.conformers[7]["synonyms"] = ["CAS 64-17-5", "spirit"]
     inputs = made.write(folder.parent, n_shards=2)
     for name, paths in (("conformers", inputs.conformers), ("scores", inputs.scores)):
         (folder / name).mkdir()
@@ -65,6 +66,12 @@ def probe(tmp_path, monkeypatch):
 
 
 class TestShow:
+    def test_a_further_name_finds_it(self, probe, results, listed):
+        (row,) = listed.filter(pl.col("synonyms") != "").rows(named=True)
+        said = probe("show", "CAS 64-17-5", "--results", results).stdout
+        assert row["conformer_id"] in said
+        assert "CAS 64-17-5; spirit" in said
+
     def test_it_tells_everything(self, probe, results, scored):
         said = probe("show", scored["conformer_id"], "--results", results).stdout
         for fact in ("conformer_id", "molecule_id", "source", "smiles", "verdict", "reason"):

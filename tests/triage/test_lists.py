@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from triaged import CARD, on_disk, rows
+from triaged import CARD, conformer, on_disk, rows, score
 
 from probe import schemas, streams, tables
 from probe.conformers.ingest import merge_duplicates
@@ -27,10 +27,14 @@ def whole(folder, policy):
     scored = merge_duplicates(conformers).join(answers, on="conformer_id", maintain_order="left")
     decided = decide(scored, CARD, policy)
     lists = {
-        verdict: decided.filter(verdict=verdict).select(schemas.TRIAGED.names)
+        verdict: decided.filter(verdict=verdict)
+        .with_columns(pl.col("synonyms").list.join("; ").fill_null(""))
+        .select(schemas.TRIAGED.names)
         for verdict in ("accept", "recompute")
     }
-    return lists | {"molecules": ensembles.molecules(decided)}
+    names = [[name, *(others or [])] for name, others in decided["molecule_id", "synonyms"].rows()]
+    by_name = decided.with_columns(molecule_id=pl.Series(names)).explode("molecule_id")
+    return lists | {"molecules": ensembles.molecules(by_name)}
 
 
 SCHEMAS = {
@@ -68,3 +72,23 @@ def test_the_summary_does_not_depend_on_the_pieces(tmp_path, monkeypatch):
     assert first == second
     hours = [summary["dft_core_hours"] for summary in found]
     assert hours[0] == pytest.approx(hours[1])
+
+
+def test_a_conformer_of_two_names_counts_in_both_molecules(tmp_path):
+    """B has two conformers, and its best one is called A, too."""
+    shared, of_a, of_b = (conformer(x, f"lib.xyz:{x}", molecule_id="A") for x in (0, 1, 2))
+    of_b["molecule_id"] = "B"
+    again = {**shared, "molecule_id": "B", "source": "lib.xyz:3"}
+    scored = [score(shared, 0.1), score(of_a, 0.2), score(of_b, 0.9), score(shared, 0.1)]
+    for row, energy in zip(scored, (-3.0, -1.0, -1.0, -3.0), strict=True):
+        row["energy_ev"] = energy
+    on_disk(tmp_path, [[shared, of_a, of_b], [again]], [scored[:3], scored[3:]])
+    triage_library(tmp_path, CARD, Policy(), tmp_path / "held_out.parquet")
+    accepted = tables.frame(tmp_path / "accept.parquet", schemas.TRIAGED)
+    assert dict(accepted.select("source", "synonyms").rows()) == {
+        "lib.xyz:0; lib.xyz:3": "B",
+        "lib.xyz:1": "",
+    }
+    found = tables.frame(tmp_path / "molecules.parquet", schemas.MOLECULES)
+    told = found.select("molecule_id", "n_conformers", "energy_ev", "verdict").sort("molecule_id")
+    assert told.rows() == [("A", 2, -3.0, "accept"), ("B", 2, -3.0, "accept")]
