@@ -202,12 +202,10 @@ def fitted_to(wildcards):
 
 
 def settings():
-    """The configuration for another call of snakemake, all but the checkpoint."""
-    return [
-        f"{key}={json.dumps(value)}"
-        for key, value in config.items()
-        if key != "checkpoint"
-    ]
+    """The configuration for another call of snakemake, all but the checkpoint, as JSON."""
+    return json.dumps(
+        {key: value for key, value in config.items() if key != "checkpoint"}
+    )
 
 
 def profile(words):

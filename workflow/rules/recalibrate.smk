@@ -60,12 +60,15 @@ rule recalibrate:
         python=sys.executable,
         chosen='import json, sys; print(json.load(open(sys.argv[1]))["checkpoint"])',
         snakefile=workflow.main_snakefile,
+        folder=subpath(input.record, parent=True),
         profile=profile(sys.argv),
         settings=settings(),
     shell:
         # lists and scores are what this turn came from, so a workflow of its own, within the
-        # lock of this one, replaces them
+        # lock of this one, replaces them; words could not hold the settings: a library may
+        # have any name, and the folder no configuration
         "checkpoint=$({params.python:q} -c {params.chosen:q} {input.record:q}) &&"
+        " printf %s {params.settings:q} > {params.folder:q}/settings.json &&"
         " {params.python:q} -m snakemake rescreen --snakefile {params.snakefile:q} --nolock"
-        " --cores {threads} {params.profile:q} --config {params.settings:q}"
-        ' checkpoint="$checkpoint" 2>&1 | tee {log:q}'
+        " --cores {threads} {params.profile:q} --configfile {params.folder:q}/settings.json"
+        ' --config checkpoint="$checkpoint" 2>&1 | tee {log:q}'
