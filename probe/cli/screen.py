@@ -74,14 +74,11 @@ def screen(
         cores,
         snakemake,
     )
-    screening.run(call)
-    summary = call.results / "summary.json"
-    if not summary.exists():
-        return  # a dry run
-    found = tables.read_json(summary)
+    if not screening.run(call):
+        return  # a dry run, or one to another target
     if as_json:
-        click.echo(summary.read_text(), nl=False)
+        click.echo(call.summary.read_text(), nl=False)
         return
-    for line in triaged(found):
+    for line in triaged(tables.read_json(call.summary)):
         click.echo(line)
     click.echo(f"{call.results / 'report.html'}")

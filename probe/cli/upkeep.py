@@ -158,7 +158,7 @@ def _needs(results: Sequence[Path], config_file: Path | None) -> "Needs":
     for folder in results:
         if not folder.is_dir():
             raise ProbeError(f"{folder}: no such folder; name every project's with --results")
-    kept = [path for root in results for path in sorted(root.glob(f"*/{screening.CONFIGURATION}"))]
+    kept = [path for root in results for path in screening.configurations(root)]
     configured = [
         {path.parent.name: _screened(config.check(tables.read_json(path)))} for path in kept
     ]

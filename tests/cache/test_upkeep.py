@@ -369,6 +369,15 @@ class TestCommands:
         said = run("prune", "--unused-days", "0").stdout
         assert f"{OTHER}: 0 files, 0 B; 1 stay: lib not screened in full" in said
 
+    def test_prune_keeps_what_an_unfinished_probe_screen_may_need(self, run, tmp_path):
+        kept = config.check({"library": "gone.smi"})
+        tables.write_json(tmp_path / "results/lib/config.json", kept)
+        begun = kept | {"backbone": "aimnet2-b973c-1"}
+        tables.write_json(tmp_path / "results/lib/config-0a1b.json", begun)
+        Cache(tmp_path / "cache", OTHER, WIDTH).add([row("id-5-1", 2)])
+        said = run("prune", "--unused-days", "0").stdout
+        assert f"{OTHER}: 0 files, 0 B; 1 stay: lib not screened in full" in said
+
     def test_prune_keeps_what_a_watched_library_may_need(self, run, parts, tmp_path):
         (tmp_path / "incoming").mkdir()
         (tmp_path / "incoming/new.smi").write_text("CCC\n")
