@@ -29,6 +29,11 @@ def drugs():
     return tables.open_parquet(RESOURCES / "calibration/b973c-drugs.parquet").read().to_pylist()
 
 
+@pytest.fixture(scope="module")
+def rare():
+    return tables.open_parquet(RESOURCES / "rare-elements/b973c.parquet").read().to_pylist()
+
+
 def is_reserved(smiles):
     return int(hashlib.sha256(smiles.encode()).hexdigest()[:8], 16) % 5 == 0
 
@@ -79,7 +84,23 @@ def test_the_drugs_are_sixty_large_molecules_that_nothing_was_fitted_to(calibrat
     assert not [text for text in smiles if is_reserved(text)]
 
 
-@pytest.mark.parametrize("which", ["calibration", "drugs"])
+def test_the_molecules_rich_in_rare_elements_are_new_and_as_told(calibration, rare):
+    lines = (RESOURCES / "rare-elements/molecules.smi").read_text().splitlines()
+    smiles = [line.split()[0] for line in lines]
+    assert [row["smiles"] for row in rare] == [Chem.CanonSmiles(text) for text in smiles]
+    assert len(set(smiles)) == 150
+    assert not {*smiles} & {row["smiles"] for row in calibration}
+    assert not [text for text in smiles if is_reserved(text)]
+    heavy = [sum(number > 1 for number in row["numbers"]) for row in rare]
+    assert (min(heavy), max(heavy), sum(n > 10 for n in heavy)) == (7, 12, 78)
+    held = [sum(z in row["numbers"] for row in rare) for z in (34, 5, 35, 9, 53, 17)]
+    assert held == [25, 25, 24, 23, 20, 14]
+    assert sum(":natural" in line for line in lines) == 68
+    assert all(row["converged"] and row["charge"] == 0 for row in rare)
+    assert sum(row["dft_seconds"] for row in rare) / 3600 == pytest.approx(0.94, abs=0.005)
+
+
+@pytest.mark.parametrize("which", ["calibration", "drugs", "rare"])
 def test_energies_of_the_calibration_set_are_the_sum_of_their_parts(which, request):
     calibration = request.getfixturevalue(which)
     energy = np.array([row["energy_ev"] for row in calibration])
