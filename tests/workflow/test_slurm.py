@@ -3,6 +3,7 @@
 import json
 
 import cluster
+import polars as pl
 import pytest
 import repository
 
@@ -16,12 +17,17 @@ def screened(tmp_path_factory):
     cluster.require()
     root = tmp_path_factory.mktemp("slurm") / "repository"
     repository.copy(root)
-    screening = cluster.Screening(root, "demo")
+    return root, *sent(root, "demo")
+
+
+def sent(root, name, *words):
+    """Snakemake's log of what it sent to SLURM, and what became of its jobs."""
+    screening = cluster.Screening(root, name, *words)
     try:
         assert screening.wait() == 0, screening.log[-10_000:]
     finally:
         screening.stop()
-    return root, screening.log, accounted(screening)
+    return screening.log, accounted(screening)
 
 
 def accounted(screening):
@@ -85,3 +91,32 @@ def test_every_record_is_in_one_list(screened, library):
     assert summary["n_conformers"] == summary["n_accept"] + summary["n_recompute"] > 0
     for name in ("accept.parquet", "recompute.parquet", "rejected.parquet", "report.html"):
         assert (folder / name).is_file()
+
+
+def test_the_recompute_list_is_computed_by_jobs_of_shards(tmp_path):
+    """Three molecules of two and three atoms, the triplet among them: what is sent has DFT."""
+    cluster.require()
+    root = tmp_path / "repository"
+    repository.copy(root)
+    (root / "tiny.smi").write_text("N#N nitrogen\nO water\n[O][O] oxygen\n")
+    strict = "triage={policy: cutoff, accept_confidence: 1.0, recompute_confidence: 0.5}"
+    words = (
+        "recompute",
+        "--set-threads",
+        "recompute_shard=1",
+        "--config",
+        "library=tiny.smi",
+        strict,
+    )
+    _, jobs = sent(root, "recompute", *words)
+    found = [rule(job) for job in jobs]
+    assert found.count("energies") == 1
+    assert found.count("recompute_shard") >= 1
+    folder = root / "results/tiny"
+    assert json.loads((folder / "recomputed.json").read_text())["n_dft"] == 3
+    final = pl.read_parquet(folder / "energies.parquet")
+    assert set(final.select("molecule_id", "source", "multiplicity").rows()) == {
+        ("nitrogen", "dft", 1),
+        ("water", "dft", 1),
+        ("oxygen", "dft", 3),
+    }
