@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,32 @@ def require(card: Mapping[str, Any], fingerprint: str, backbone: str) -> None:
             f"checkpoint {card['name']} belongs to backbone {card['backbone']} "
             f"(fingerprint {card['fingerprint']}), not to {backbone} ({fingerprint}); "
             f"choose the checkpoint of {backbone}, or train one with `probe train`"
+        )
+
+
+def identity(card: Mapping[str, Any]) -> dict[str, Any]:
+    """What a table of a checkpoint's answers records of it."""
+    answers = json.dumps({key: card.get(key) for key in REQUIRED}, sort_keys=True)
+    return {
+        "checkpoint": card["name"],
+        "backbone": card["backbone"],
+        "fingerprint": card["fingerprint"],
+        "card": hashlib.sha256(answers.encode()).hexdigest(),
+    }
+
+
+def require_made(card: Mapping[str, Any], path: Path) -> None:
+    """Refuse a table that was made with another checkpoint, as far as ``path`` says with which.
+
+    Raises:
+        ProbeError: the checkpoints differ, or ``path`` cannot be read.
+    """
+    made, this = tables.provenance(path), identity(card)
+    if any(made.get(key, this[key]) != this[key] for key in ("fingerprint", "card")):
+        raise ProbeError(
+            f"{path}: made with checkpoint {made['checkpoint']} of {made['backbone']}, not with "
+            f"this {card['name']} of {card['backbone']}; give the one that it was made with, or "
+            "score and triage the library again"
         )
 
 

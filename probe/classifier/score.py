@@ -50,12 +50,7 @@ def score_shard(
     cache = Cache(cache_root, made["fingerprint"], checkpoint.card["embedding_dim"])
     places = {name: float(place) for place, name in enumerate(listing["conformer_id"])}
     refused = listing.filter(pl.col("refusal").is_not_null())
-    origin = {
-        "checkpoint": checkpoint.card["name"],
-        "backbone": made["backbone"],
-        "fingerprint": made["fingerprint"],
-        "device": made["device"],
-    }
+    origin = card.identity(checkpoint.card) | {"device": made["device"]}
     with (
         _listing_is_true(shard.embedded),
         spill.scratch(out) as place,

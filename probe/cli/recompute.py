@@ -53,7 +53,9 @@ def shards(folder: Path, checkpoint: str, **settings: Any) -> None:
     from probe.classifier import card
     from probe.dft import recompute as recomputing
 
-    method = recomputing.method_of(card.read(checkpoint))
+    chosen_card = card.read(checkpoint)
+    card.require_made(chosen_card, folder / "recompute.parquet")
+    method = recomputing.method_of(chosen_card)
     plan = recomputing.shards(folder, method, recomputing.Settings(**settings))
     chosen = plan.filter(plan["shard"].is_not_null())
     click.echo(

@@ -20,6 +20,10 @@ from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecul
 MIN_DISTANCE = 0.5
 """Å; the shortest bond there is (H-H) has 0.74, so closer atoms are a damaged record."""
 
+REAL_BONDS = 0.75, 1.25
+"""Lengths of bonds as multiples of both covalent radii; in a drawing that shows hydrogens, in
+which all bonds are as long, some are outside."""
+
 MAX_COORDINATE = 1e5
 """Å; farther out no molecule is meant."""
 
@@ -64,6 +68,8 @@ def conformer(record: Record, options: Options) -> Row | Reject:
         with rdBase.BlockLogs():
             if isinstance(record.molecule, Atoms):
                 return _from_atoms(record, record.molecule, options)
+            if _is_unbonded(record.molecule):
+                return _from_atoms(record, _atoms(record), options)
             return _from_molecule(record, record.molecule, options)
     except Unusable as unusable:
         return Reject(record.source, tidy(str(unusable)), record.name)
@@ -299,16 +305,51 @@ def _mixture(count: int) -> Unusable:
     )
 
 
+def _is_unbonded(molecule: Chem.Mol) -> bool:
+    """Whether it is of several neutral atoms in space without a bond, as where none is known."""
+    return (
+        molecule.GetNumAtoms() > 1
+        and not molecule.GetNumBonds()
+        and molecule.GetNumConformers() > 0
+        and molecule.GetConformer().Is3D()
+        and not any(atom.GetFormalCharge() for atom in molecule.GetAtoms())
+    )
+
+
+def _atoms(record: Record) -> Atoms:
+    """What a record of an SD file without bonds says, as an XYZ file would."""
+    assert not isinstance(record.molecule, Atoms)
+    numbers = [atom.GetAtomicNum() for atom in record.molecule.GetAtoms()]
+    positions = record.molecule.GetConformer().GetPositions()
+    return Atoms(np.array(numbers), positions, record.tags.get("smiles", ""))
+
+
 def _is_flat(molecule: Chem.Mol) -> bool:
     """Whether the record has no coordinates in space: none at all, or a drawing's.
 
     A drawing may be marked as 3D; it gives itself away by lying in the plane without hydrogens.
+    Nor is all a drawing that lies in the plane: a planar molecule has its hydrogens, and bonds as
+    long as bonds are.
     """
-    if not molecule.GetNumConformers() or not molecule.GetConformer().Is3D():
+    if not molecule.GetNumConformers():
         return True
     missing = _missing_hydrogens(molecule)
+    if not molecule.GetConformer().Is3D():
+        return bool(missing) or not _has_real_bonds(molecule)
     heights = molecule.GetConformer().GetPositions()[:, 2]
     return bool(missing and molecule.GetNumAtoms() + missing > 4 and not heights.any())
+
+
+def _has_real_bonds(molecule: Chem.Mol) -> bool:
+    """Whether there are bonds, and all are as long as their elements make them."""
+    table, positions = Chem.GetPeriodicTable(), molecule.GetConformer().GetPositions()
+    ratios = []
+    for bond in molecule.GetBonds():
+        ends = bond.GetBeginAtom(), bond.GetEndAtom()
+        length = np.linalg.norm(positions[ends[0].GetIdx()] - positions[ends[1].GetIdx()])
+        ratios.append(length / sum(table.GetRcovalent(end.GetAtomicNum()) for end in ends))
+    shortest, longest = REAL_BONDS
+    return bool(ratios) and all(shortest < ratio < longest for ratio in ratios)
 
 
 def _missing_hydrogens(molecule: Chem.Mol) -> int:

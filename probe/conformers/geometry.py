@@ -1,5 +1,6 @@
 """Three-dimensional coordinates for a molecule that has none: one isomer, one conformer."""
 
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ MAX_ISOMERS = 32
 
 TRIAL_ITERATIONS = 20
 """Attempts at each of several isomers: an impossible one would take hundreds to give up on."""
+
+MAX_SECONDS = 60
+"""For the coordinates of one isomer: a cage like C60 would take minutes to give up on."""
 
 MAX_STEPS = 2000
 """Force-field minimisation steps."""
@@ -112,11 +116,14 @@ def _embed(parent: Chem.Mol, isomers: list[Chem.Mol], seed: int) -> tuple[Chem.M
         found = _coordinates(isomer, seed, random_start=False, iterations=TRIAL_ITERATIONS)
         if found is not None:
             return found, Chem.MolToSmiles(isomer)
+    begun = time.monotonic()
     for random_start in (False, True):
         found = _coordinates(parent, seed, random_start, iterations=0)
         if found is not None:
             return found, _embedded_smiles(parent, found, len(isomers))
-    raise Unusable("RDKit finds no 3D coordinates for it; give the record as a 3D SDF")
+    late = time.monotonic() - begun > MAX_SECONDS
+    limit = f" in {MAX_SECONDS} s" if late else ""
+    raise Unusable(f"RDKit finds no 3D coordinates for it{limit}; give the record as a 3D SDF")
 
 
 def _embedded_smiles(parent: Chem.Mol, found: Chem.Mol, n_isomers: int) -> str:
@@ -136,6 +143,7 @@ def _coordinates(
     parameters.randomSeed = seed
     parameters.useRandomCoords = random_start
     parameters.maxIterations = iterations
+    parameters.timeout = MAX_SECONDS
     return full if rdDistGeom.EmbedMolecule(full, parameters) == 0 else None
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from scipy.stats import binomtest
 
 from probe import schemas, tables
+from probe.classifier import card as cards
 from probe.dft import cost, energies, recompute
 from probe.errors import ProbeError
 
@@ -40,8 +41,10 @@ def audit(
     from the main thread. Returns what audit.json has.
 
     Raises:
-        ProbeError: nothing was accepted, or what ``recompute.resumed`` raises.
+        ProbeError: nothing was accepted, the lists are of another checkpoint, or what
+            ``recompute.resumed`` raises.
     """
+    cards.require_made(card, folder / "accept.parquet")
     accepted = tables.frame(folder / "accept.parquet", schemas.TRIAGED)
     if accepted.is_empty():
         raise ProbeError(f"{folder / 'accept.parquet'}: nothing was accepted, nothing to audit")

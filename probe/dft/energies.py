@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from probe import schemas, tables, weights
+from probe.classifier import card as cards
 from probe.classifier.shift import Shift
 from probe.dft import recompute
 from probe.errors import ProbeError
@@ -26,8 +27,10 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     has: the counts.
 
     Raises:
-        ProbeError: the counts do not add up; nothing has been written then.
+        ProbeError: the counts do not add up, or the lists are of another checkpoint; nothing has
+            been written then.
     """
+    cards.require_made(card, folder / "accept.parquet")
     listed = pl.concat(
         tables.frame(folder / f"{verdict}.parquet", schemas.TRIAGED)
         for verdict in ("accept", "recompute")
@@ -40,7 +43,7 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
     final = _final(known.join(plan, on="conformer_id", how="left", maintain_order="left"), card)
     failed = final.filter(pl.col("converged") == pl.lit(value=False))
     counts = _counts(listed, final)
-    record = {"checkpoint": card["name"]}
+    record = cards.identity(card)
     energies = final.select(schemas.ENERGIES.names)
     tables.write(folder / "energies.parquet", energies.to_arrow(), schemas.ENERGIES, record)
     reasons = failed.with_columns(source="record").select(schemas.FAILED.names)
@@ -52,14 +55,17 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
 def results(folder: Path) -> pl.DataFrame:
     """What recomputing gave so far (``schemas.COMPUTED``), each conformer once.
 
-    What another program computed counts before what was computed here, and an energy before none.
-    Shards of an earlier, larger plan count, too: their energies are paid for.
+    An energy counts before none, one by the plan's method before another's, and what another
+    program computed before what was computed here. Shards of an earlier, larger plan count, too:
+    their energies are paid for.
     """
+    method = tables.provenance(folder / recompute.PLAN).get("method")
     shards = sorted((folder / "dft").glob("[0-9]*.parquet"))
     paths = [folder / COLLECTED, *shards, folder / AUDITED]
     found = [tables.frame(path, schemas.COMPUTED) for path in paths if path.exists()]
     empty = pl.DataFrame(schemas.COMPUTED.empty_table())
-    rows = pl.concat([empty, *found]).sort("converged", descending=True, maintain_order=True)
+    preferred = [pl.col("converged"), pl.col("method").eq_missing(method)]
+    rows = pl.concat([empty, *found]).sort(preferred, descending=True, maintain_order=True)
     return rows.unique("conformer_id", keep="first", maintain_order=True)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from probe import schemas, streams, tables
+from probe.classifier import card as cards
 from probe.errors import ProbeError
 from probe.triage.summary import BY_PROBE
 
@@ -142,8 +143,11 @@ def load(inputs: Inputs) -> Screening:
     """Read the triaged library of ``inputs``.
 
     Raises:
-        ProbeError: a file is missing or broken, or the counts do not agree.
+        ProbeError: a file is missing or broken, the lists are of another checkpoint, or the counts
+            do not agree.
     """
+    card = tables.read_json(inputs.checkpoint / "card.json")
+    cards.require_made(card, inputs.triage / "accept.parquet")
     lists = [
         tables.read(inputs.triage / f"{name}.parquet", schemas.TRIAGED, LISTED)
         for name in ("accept", "recompute")
@@ -151,7 +155,7 @@ def load(inputs: Inputs) -> Screening:
     screening = Screening(
         inputs=inputs,
         summary=tables.read_json(inputs.triage / "summary.json"),
-        card=tables.read_json(inputs.checkpoint / "card.json"),
+        card=card,
         listed=pa.concat_tables(lists).combine_chunks(),
         rejected=tables.read(inputs.triage / "rejected.parquet", schemas.REJECTED),
     )

@@ -9,6 +9,7 @@ import polars as pl
 from ase.data import chemical_symbols
 
 from probe import schemas, spill, streams, tables, weights
+from probe.classifier import card as cards
 from probe.classifier import risk
 from probe.classifier.exceedance import exceedance
 from probe.classifier.risk import Promise
@@ -46,14 +47,16 @@ def triage_library(
     Returns the summary.
 
     Raises:
-        ProbeError: the counts do not add up at some stage, or the checkpoint does not know the
-            tolerance; nothing has been written then.
+        ProbeError: the counts do not add up at some stage, the checkpoint does not know the
+            tolerance, or the scores are of another one; nothing has been written then.
     """
     plan = planning.load(folder / "plan.json")
+    for path in plan.files(folder / "scores"):
+        cards.require_made(card, path)
     promised = None
     if policy.policy == "risk":
         promised = promise(tables.frame(held_out, schemas.HELD_OUT), card, policy)
-    record = {"library": plan.library, "checkpoint": card["name"]}
+    record = {"library": plan.library} | cards.identity(card)
     with spill.scratch(folder / "summary.json") as place:
         worst_first, spent = _worst_first(plan, folder, card, policy, place)
         rejects = plan.files(folder / "rejects"), folder / "rejected.parquet", record

@@ -147,6 +147,41 @@ def test_a_drawing_marked_as_3d_is_flat_but_a_planar_molecule_is_not():
     assert row(ethylene, flat_records="reject")["positions"] == positions.ravel().tolist()
 
 
+def test_a_planar_molecule_is_kept_whether_its_header_says_3d_or_not():
+    formaldehyde = in_space("C=O")
+    positions = np.array([[0, 0, 0], [1.3, 0, 0], [-0.55, 0.95, 0], [-0.55, -0.95, 0]])
+    formaldehyde.molecule.GetConformer().SetPositions(positions)
+    formaldehyde.molecule.GetConformer().Set3D(False)
+    assert row(formaldehyde, flat_records="reject")["positions"] == positions.ravel().tolist()
+
+
+@pytest.mark.parametrize("length", [1.0, 1.5])
+def test_a_drawing_that_shows_its_hydrogens_is_flat(length):
+    drawing = Chem.AddHs(Chem.MolFromSmiles("C=O"))
+    rdDepictor.Compute2DCoords(drawing, bondLength=length)
+    record = Record("lib.sdf:1", "mol", drawing)
+    assert "flat_records" in reason(record, flat_records="reject")
+
+
+def test_a_record_without_bonds_is_read_as_an_xyz_file_would_be():
+    diborane = [[0.88, 0, 0], [-0.88, 0, 0], [0, 0, 0.98], [0, 0, -0.98]]
+    diborane += [[x, y, 0] for x in (1.46, -1.46) for y in (1.03, -1.03)]
+    molecule = Chem.RWMol()
+    for number in (5, 5, *[1] * 6):
+        atom = Chem.Atom(number)
+        atom.SetNoImplicit(True)
+        molecule.AddAtom(atom)
+    space = Chem.Conformer(8)
+    space.SetPositions(np.array(diborane, dtype=float))
+    space.Set3D(True)
+    molecule.AddConformer(space)
+    molecule.UpdatePropertyCache()
+    found = row(Record("lib.sdf:1", "mol", molecule.GetMol(), {"charge": "0"}))
+    told = row(atoms([5, 5, *[1] * 6], diborane))
+    assert found == {**told, "source": "lib.sdf:1"}
+    assert (found["n_atoms"], found["multiplicity"]) == (8, 1)
+
+
 @pytest.mark.parametrize("record", [drawn, flat, in_space])
 def test_the_largest_fragment_of_a_salt_is_kept_and_the_rest_is_said(record):
     found = row(record("[Na+].CC(=O)[O-].O"))

@@ -5,6 +5,11 @@ from scipy.spatial.distance import pdist
 from probe.conformers import geometry
 from probe.library.parser import Unusable
 
+FULLERENE = (
+    "c12c3c4c5c1c1c6c7c2c2c8c3c3c9c4c4c%10c5c5c1c1c6c6c%11c7c2c2c7c8c3c3c8c9c4c4c9c%10c5c5c1c1c6"
+    "c6c%11c2c2c7c3c3c8c4c4c9c5c1c1c6c2c3c41"
+)
+
 
 def build(smiles, seed=42, forcefield="mmff94"):
     return geometry.build(Chem.MolFromSmiles(smiles), seed, forcefield)
@@ -139,3 +144,10 @@ def test_a_molecule_too_large_to_embed_is_refused():
 )
 def test_the_note_tells_what_made_the_coordinates(smiles, forcefield, made_by):
     assert geometry.made_by(forcefield, build(smiles, forcefield=forcefield).note) == made_by
+
+
+def test_a_cage_is_given_up_after_a_while(monkeypatch):
+    """C60: distance geometry would look for coordinates for minutes, and find none."""
+    monkeypatch.setattr(geometry, "MAX_SECONDS", 1)
+    with pytest.raises(Unusable, match=r"finds no 3D coordinates for it in 1 s; give the record"):
+        geometry.build(Chem.MolFromSmiles(FULLERENE), 42, "mmff94")

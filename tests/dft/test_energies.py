@@ -58,6 +58,25 @@ class TestSources:
             "core_hours_spent": pytest.approx(9 / 3600),
         }
 
+    def test_an_energy_by_the_method_of_the_plan_comes_before_any_other(self, library, finish):
+        water = library.add("O", WATER, energy_ev=-2080.0, p=0.8)
+        other = done(water, -2079.0, engine="ORCA 6", method="wB97M-D3(BJ)/def2-TZVPP")
+        found, _ = finish(done(water, -2081.0), collected=[other])
+        assert found[water]["method"] == "B97-3c (PySCF)"
+        assert found[water]["energy_shifted_ev"] is not None
+        alone, _ = finish(done(water, None), collected=[other])
+        assert alone[water]["energy_ev"] == -2079.0
+
+    def test_of_another_checkpoint_no_list_is_finished(self, library, tmp_path):
+        library.add("O", WATER, energy_ev=-2080.0, p=0.8)
+        folder = library.write(tmp_path / "lib")
+        recompute.shards(folder, B97_3C, recompute.Settings())
+        path = folder / "accept.parquet"
+        made = card.identity(CARD | {"name": "mine", "temperature": 2.0})
+        tables.write(path, tables.read(path, schemas.TRIAGED), schemas.TRIAGED, made)
+        with pytest.raises(ProbeError, match=r"accept.parquet: made with checkpoint mine of aimn"):
+            energies.finish(folder, CARD)
+
     def test_what_is_paid_for_counts_whatever_is_planned_now(self, library, finish, tmp_path):
         """By a shard of an earlier, larger plan, and by an audit of an accepted conformer."""
         water = library.add("O", WATER, energy_ev=-2080.0, p=0.1, accept=True)

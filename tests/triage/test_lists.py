@@ -6,8 +6,10 @@ from polars.testing import assert_frame_equal
 from triaged import CARD, conformer, on_disk, rows, score
 
 from probe import schemas, streams, tables
+from probe.classifier import card
 from probe.conformers.ingest import merge_duplicates
 from probe.dft.cost import core_hours
+from probe.errors import ProbeError
 from probe.triage import ensembles
 from probe.triage.policy import Policy
 from probe.triage.verdicts import decide, triage_library
@@ -92,3 +94,13 @@ def test_a_conformer_of_two_names_counts_in_both_molecules(tmp_path):
     found = tables.frame(tmp_path / "molecules.parquet", schemas.MOLECULES)
     told = found.select("molecule_id", "n_conformers", "energy_ev", "verdict").sort("molecule_id")
     assert told.rows() == [("A", 2, -3.0, "accept"), ("B", 2, -3.0, "accept")]
+
+
+def test_scores_of_another_backbone_are_not_triaged(tmp_path):
+    on_disk(tmp_path, *rows(seed=3))
+    path = tmp_path / "scores/00001.parquet"
+    made = card.identity(CARD | {"name": "other", "fingerprint": "0" * 16})
+    tables.write(path, tables.read(path, schemas.SCORES), schemas.SCORES, made)
+    with pytest.raises(ProbeError, match=r"00001.parquet: made with checkpoint other of .*, not"):
+        triage_library(tmp_path, CARD, Policy(), tmp_path / "held_out.parquet")
+    assert not (tmp_path / "summary.json").exists()
