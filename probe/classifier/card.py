@@ -75,12 +75,24 @@ def require_made(card: Mapping[str, Any], path: Path) -> None:
         ProbeError: the checkpoints differ, or ``path`` cannot be read.
     """
     made, this = tables.provenance(path), identity(card)
-    if any(made.get(key, this[key]) != this[key] for key in ("fingerprint", "card")):
-        raise ProbeError(
-            f"{path}: made with checkpoint {made['checkpoint']} of {made['backbone']}, not with "
-            f"this {card['name']} of {card['backbone']}; give the one that it was made with, or "
-            "score and triage the library again"
-        )
+    if all(made.get(key, this[key]) == this[key] for key in ("fingerprint", "card")):
+        return
+    named = [made.get(key, "unknown") for key in ("checkpoint", "backbone")]
+    if named == [this["checkpoint"], this["backbone"]]:
+        what = f"another version of checkpoint {named[0]}"
+    else:
+        what = f"checkpoint {named[0]} of {named[1]}, not with {card['name']} of {card['backbone']}"
+    raise ProbeError(
+        f"{path}: made with {what}; give the one that it was made with, or score and triage the "
+        "library again"
+    )
+
+
+def require_screened(card: Mapping[str, Any], folder: Path) -> None:
+    """``require_made`` of the lists and the scores of the screened library in ``folder``."""
+    lists = [folder / f"{verdict}.parquet" for verdict in ("accept", "recompute")]
+    for path in (*lists, *sorted((folder / "scores").glob("*.parquet"))):
+        require_made(card, path)
 
 
 def folder_of(name: str, library: Library) -> Path:

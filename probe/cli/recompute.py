@@ -54,7 +54,7 @@ def shards(folder: Path, checkpoint: str, **settings: Any) -> None:
     from probe.dft import recompute as recomputing
 
     chosen_card = card.read(checkpoint)
-    card.require_made(chosen_card, folder / "recompute.parquet")
+    card.require_screened(chosen_card, folder)
     method = recomputing.method_of(chosen_card)
     plan = recomputing.shards(folder, method, recomputing.Settings(**settings))
     chosen = plan.filter(plan["shard"].is_not_null())

@@ -44,7 +44,7 @@ def audit(
         ProbeError: nothing was accepted, the lists are of another checkpoint, or what
             ``recompute.resumed`` raises.
     """
-    cards.require_made(card, folder / "accept.parquet")
+    cards.require_screened(card, folder)
     accepted = tables.frame(folder / "accept.parquet", schemas.TRIAGED)
     if accepted.is_empty():
         raise ProbeError(f"{folder / 'accept.parquet'}: nothing was accepted, nothing to audit")

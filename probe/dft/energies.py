@@ -30,7 +30,7 @@ def finish(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
         ProbeError: the counts do not add up, or the lists are of another checkpoint; nothing has
             been written then.
     """
-    cards.require_made(card, folder / "accept.parquet")
+    cards.require_screened(card, folder)
     listed = pl.concat(
         tables.frame(folder / f"{verdict}.parquet", schemas.TRIAGED)
         for verdict in ("accept", "recompute")

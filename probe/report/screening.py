@@ -147,7 +147,7 @@ def load(inputs: Inputs) -> Screening:
             do not agree.
     """
     card = tables.read_json(inputs.checkpoint / "card.json")
-    cards.require_made(card, inputs.triage / "accept.parquet")
+    cards.require_screened(card, inputs.triage)
     lists = [
         tables.read(inputs.triage / f"{name}.parquet", schemas.TRIAGED, LISTED)
         for name in ("accept", "recompute")

@@ -96,11 +96,31 @@ def test_a_conformer_of_two_names_counts_in_both_molecules(tmp_path):
     assert told.rows() == [("A", 2, -3.0, "accept"), ("B", 2, -3.0, "accept")]
 
 
-def test_scores_of_another_backbone_are_not_triaged(tmp_path):
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"name": "mine", "fingerprint": "0" * 16}, r"made with checkpoint mine of aimn.*, not wi"),
+        ({"boundary_kcal": 0.5}, "made with another version of checkpoint "),
+    ],
+)
+def test_scores_of_another_checkpoint_are_not_triaged(tmp_path, other, said):
     on_disk(tmp_path, *rows(seed=3))
     path = tmp_path / "scores/00001.parquet"
-    made = card.identity(CARD | {"name": "other", "fingerprint": "0" * 16})
+    made = card.identity(CARD | other)
     tables.write(path, tables.read(path, schemas.SCORES), schemas.SCORES, made)
-    with pytest.raises(ProbeError, match=r"00001.parquet: made with checkpoint other of .*, not"):
+    with pytest.raises(ProbeError, match=rf"00001.parquet: {said}"):
         triage_library(tmp_path, CARD, Policy(), tmp_path / "held_out.parquet")
     assert not (tmp_path / "summary.json").exists()
+
+
+def test_scores_of_an_earlier_version_count_by_their_backbone(tmp_path):
+    """They do not say which card they are of."""
+    on_disk(tmp_path, *rows(seed=3))
+    path = tmp_path / "scores/00001.parquet"
+    made = card.identity(CARD) | {"device": "cpu"}
+    del made["card"]
+    tables.write(path, tables.read(path, schemas.SCORES), schemas.SCORES, made)
+    triage_library(tmp_path, CARD, Policy(), tmp_path / "held_out.parquet")
+    card.require_screened(CARD, tmp_path)
+    with pytest.raises(ProbeError, match=r"accept\.parquet: made with checkpoint"):
+        card.require_screened(CARD | {"name": "mine", "boundary_kcal": 0.5}, tmp_path)
