@@ -32,6 +32,7 @@ PROBE = str(Path(sys.executable).with_name("probe"))
 ENERGY_EV, P_UNRELIABLE = 1e-4, 1e-4
 """The most by which a number may differ: batches are other ones after a kill."""
 SAID = ["conformer_id", "molecule_id", "source", "smiles", "verdict", "reason", "flags"]
+ENDED = "ended before"
 LEFTOVERS = ("*.tmp", "*.parts", "*.damaged", "locks/*", "incomplete/*")
 
 
@@ -122,7 +123,7 @@ def killed(where: Path, after: float) -> dict[str, Any]:
     time.sleep(after)
     stages = running(process.pid)
     if process.poll() is not None:
-        stages = ["ended before"]
+        stages = [ENDED]
     else:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -133,6 +134,11 @@ def killed(where: Path, after: float) -> dict[str, Any]:
         "had_to_unlock_before": unlocked,
         "survivors": survivors(where),
     }
+
+
+def happened(kills: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that came before the screening had ended."""
+    return [kill for kill in kills if kill["at"] != [ENDED]]
 
 
 def main(out: Path, n: int = 10, each: int = 1, seed: int = 1) -> int:
@@ -147,9 +153,9 @@ def main(out: Path, n: int = 10, each: int = 1, seed: int = 1) -> int:
         seconds = time.monotonic() - begun
         expected = answers(place / "undisturbed")
         print(f"{expected.height} conformers in {seconds:.0f} s", flush=True)
-        while len(kills) < n:
+        while (n_killed := len(happened(kills))) < n:
             where = prepared(place / f"{len(screenings):03d}")
-            for _ in range(min(each, n - len(kills))):
+            for _ in range(min(each, n - n_killed)):
                 most = seconds if each == 1 else 2 * seconds / each
                 kills.append(killed(where, moments.uniform(0, most)))
                 print(kills[-1], flush=True)
@@ -159,7 +165,7 @@ def main(out: Path, n: int = 10, each: int = 1, seed: int = 1) -> int:
             shutil.rmtree(where)
     wrong = sum(bool(found["wrong"]) for found in screenings)
     wrong += sum(bool(kill["survivors"]) for kill in kills)
-    n_kills = sum(kill["at"] != ["ended before"] for kill in kills)
+    n_kills = len(happened(kills))
     counts = {"n_conformers": expected.height, "undisturbed_s": round(seconds, 1)}
     counts |= {"n_kills": n_kills, "n_wrong": wrong}
     tables.write_json(out, counts | {"kills": kills, "screenings": screenings})
