@@ -18,7 +18,7 @@
   // neither the worst nor the best lie on top of all others
   const mixed = [...rows].sort((a, b) => (a * 7919) % 10007 - (b * 7919) % 10007);
   const haystack = rows.map((row) =>
-    ["id", "name", "source", "smiles", "reason"].map((key) => sample[key][row]).join("\n").toLowerCase());
+    ["id", "name", "synonyms", "source", "smiles", "reason"].map((key) => sample[key][row]).join("\n").toLowerCase());
 
   const find = (selector) => frame.querySelector(selector);
   const form = find("form");

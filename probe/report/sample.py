@@ -45,6 +45,7 @@ def columns(material: Material, places: Floats, chosen: Rows) -> dict[str, Any]:
         for name, column, length in (
             ("id", "conformer_id", TEXT),
             ("name", "molecule_id", TEXT),
+            ("synonyms", "synonyms", TEXT),
             ("source", "source", TEXT),
             ("smiles", "smiles", 2 * TEXT),
             ("reason", "reason", TEXT),

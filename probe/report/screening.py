@@ -26,6 +26,7 @@ LISTED = [
     "conformer_id",
     "molecule_id",
     "source",
+    "synonyms",
     "smiles",
     "energy_ev",
     "p_unreliable",

@@ -46,6 +46,7 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     made = library()
     made.conformers[0]["molecule_id"] = "a" * 300  # a long name without a place to break
+    made.conformers[7]["synonyms"] = ["CAS 64-17-5"]
     made.rejected = [{"source": "demo.smi:62", "reason": "b" * 300, "molecule_id": HOSTILE}]
     inputs = with_cache(made, made.write(folder), folder)
     write_report(inputs, folder / "report.html")
@@ -206,6 +207,10 @@ def test_filters_count_and_name_what_they_leave(opened):
     assert says.inner_text() == f"{sum(both)} of {n} on this page are shown."
     command = opened.locator("#command").inner_text()
     assert command.endswith("triage --verdict recompute --element Cl --out ids.csv")
+    opened.locator("[name=verdict]").select_option("")
+    opened.locator("[name=element]").select_option("")
+    opened.locator("[name=text]").fill("cas 64-17")  # a further name
+    assert says.inner_text() == f"1 of {n} on this page are shown."
     opened.locator("[name=text]").fill("it's not there")
     assert says.inner_text() == f"0 of {n} on this page are shown."
     assert "--text 'it'\\''s not there'" in opened.locator("#command").inner_text()
