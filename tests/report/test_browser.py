@@ -210,7 +210,7 @@ def test_filters_count_and_name_what_they_leave(opened):
     opened.locator("[name=verdict]").select_option("")
     opened.locator("[name=element]").select_option("")
     opened.locator("[name=text]").fill("cas 64-17")  # a further name
-    assert says.inner_text() == f"1 of {n} on this page are shown."
+    assert says.inner_text() == f"1 of {n} on this page is shown."
     opened.locator("[name=text]").fill("it's not there")
     assert says.inner_text() == f"0 of {n} on this page are shown."
     assert "--text 'it'\\''s not there'" in opened.locator("#command").inner_text()
