@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from probe import tables
 from probe.conformers import geometry
 from probe.conformers.geometry import canonical_smiles
-from probe.conformers.molecules import connected
+from probe.conformers.molecules import connected, in_geometry_order
 from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecule, tidy
 
 MIN_DISTANCE = 0.5
@@ -152,7 +152,8 @@ def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
         charge = Chem.GetFormalCharge(molecule)
     charge = charge or 0
     check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
-    if molecule is None:
+    other = molecule is not None and _is_another(atoms)
+    if molecule is None or other:
         bonded = connected(atoms.numbers.tolist(), atoms.positions)
         note, smiles = _whole_note(bonded, options), _perceived(bonded, charge, multiplicity)
     else:
@@ -164,8 +165,15 @@ def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
         charge=charge,
         multiplicity=multiplicity,
         smiles=smiles,
-        notes=(note,),
+        notes=(note, f"stated SMILES {tidy(atoms.smiles)} is another isomer" if other else ""),
     )
+
+
+def _is_another(atoms: Atoms) -> bool:
+    """Whether the stated SMILES, of just these atoms, is bonded otherwise than they are."""
+    numbers = atoms.numbers.tolist()
+    few = len(numbers) <= MAX_PERCEIVED
+    return few and in_geometry_order(atoms.smiles, numbers, atoms.positions) is None
 
 
 def _row(

@@ -163,6 +163,14 @@ def test_a_drawing_that_shows_its_hydrogens_is_flat(length):
     assert "flat_records" in reason(record, flat_records="reject")
 
 
+def test_a_stated_smiles_of_another_isomer_is_not_believed():
+    ether = from_space("COC")
+    numbers, positions = ether.molecule.numbers, ether.molecule.positions
+    found = row(atoms(numbers, positions, "CCO"))
+    assert (found["smiles"], found["note"]) == ("COC", "stated SMILES CCO is another isomer")
+    assert row(atoms(numbers, positions, "COC"))["note"] == ""
+
+
 def test_a_record_without_bonds_is_read_as_an_xyz_file_would_be():
     diborane = [[0.88, 0, 0], [-0.88, 0, 0], [0, 0, 0.98], [0, 0, -0.98]]
     diborane += [[x, y, 0] for x in (1.46, -1.46) for y in (1.03, -1.03)]
