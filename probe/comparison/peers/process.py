@@ -9,7 +9,7 @@ from scipy.special import ndtr
 
 from probe.classifier.network import Sample
 from probe.comparison.peers import tuning
-from probe.comparison.peers.contract import Array, NotApplicable, Part, Scorer
+from probe.comparison.peers.contract import Array, Part, Scorer
 from probe.comparison.peers.features import Scale, every_atom
 
 LENGTHS = (0.5, 1.0, 2.0)
@@ -17,7 +17,7 @@ LENGTHS = (0.5, 1.0, 2.0)
 NOISES = tuple(10.0**power for power in np.arange(-3, 1.51, 0.25))
 """Variance of the noise in units of the kernel's scale."""
 MOST_CONFORMERS = 3000
-"""Beyond it the exact process takes too much memory and time."""
+"""An exact process of more takes too much memory and time; of more a seeded sample is taken."""
 CHUNK = 1024
 """Atoms whose distances to all others are held at once."""
 OUTLIER = 10.0
@@ -38,9 +38,8 @@ class Process:
     def fit(self, fit: Part, tune: Part, tolerances: Sequence[float], seed: int) -> Scorer:  # noqa: ARG002
         """See ``Peer``."""
         if len(fit) > MOST_CONFORMERS:
-            raise NotApplicable(
-                f"exact for at most {MOST_CONFORMERS} conformers, and there are {len(fit)}"
-            )
+            rows = np.random.default_rng(seed).choice(len(fit), MOST_CONFORMERS, replace=False)
+            fit = fit.take(np.sort(rows))
         scale = Scale.of(every_atom(fit))
         most = OUTLIER * float(np.median(np.abs(fit.error_kcal)))
         error = np.clip(fit.error_kcal, -most, most)

@@ -338,10 +338,13 @@ class TestProcess:
         expected = [norm.sf(t, mean, deviation) + norm.cdf(-t, mean, deviation) for t in (0.5, 1.0)]
         assert score[0] == pytest.approx(logit(expected), abs=0.05)
 
-    def test_it_is_not_tried_on_more_than_it_can_take(self, parts, monkeypatch):
-        monkeypatch.setattr(process, "MOST_CONFORMERS", 79)
-        with pytest.raises(NotApplicable, match="at most 79 conformers, and there are 80"):
-            process.Process().fit(parts[0], parts[1], (1.0,), 1)
+    def test_of_more_than_it_can_take_it_sees_a_sample(self, parts, monkeypatch):
+        """As many conformers as may be, drawn by the seed: what it says of new ones is theirs."""
+        fit, tune, new = parts
+        rows = np.sort(np.random.default_rng(1).choice(80, 20, replace=False))
+        expected = process.Process().fit(fit.take(rows), tune, (1.0,), 1)(new)
+        monkeypatch.setattr(process, "MOST_CONFORMERS", 20)
+        assert process.Process().fit(fit, tune, (1.0,), 1)(new) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")
