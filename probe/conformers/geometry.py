@@ -1,5 +1,6 @@
 """Three-dimensional coordinates for a molecule that has none: one isomer, one conformer."""
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,7 @@ TRIAL_ITERATIONS = 20
 """Attempts at each of several isomers: an impossible one would take hundreds to give up on."""
 
 MAX_SECONDS = 60
-"""For the coordinates of one isomer: a cage like C60 would take minutes to give up on."""
+"""For the coordinates of a molecule: a cage like C60 would take minutes to give up on."""
 
 MAX_STEPS = 2000
 """Force-field minimisation steps."""
@@ -112,17 +113,16 @@ def _embed(parent: Chem.Mol, isomers: list[Chem.Mol], seed: int) -> tuple[Chem.M
     In a cage nearly all combinations of stereocentres are impossible: if none of those tried
     embeds, distance geometry itself chooses. Random starting coordinates are the last resort.
     """
+    deadline = time.monotonic() + MAX_SECONDS
     for isomer in isomers if len(isomers) > 1 else ():
-        found = _coordinates(isomer, seed, random_start=False, iterations=TRIAL_ITERATIONS)
+        found = _coordinates(isomer, seed, deadline, iterations=TRIAL_ITERATIONS)
         if found is not None:
             return found, Chem.MolToSmiles(isomer)
-    begun = time.perf_counter()
     for random_start in (False, True):
-        found = _coordinates(parent, seed, random_start, iterations=0)
+        found = _coordinates(parent, seed, deadline, random_start=random_start)
         if found is not None:
             return found, _embedded_smiles(parent, found, len(isomers))
-    late = time.perf_counter() - begun > MAX_SECONDS
-    limit = f" in {MAX_SECONDS} s" if late else ""
+    limit = f" in {MAX_SECONDS} s" if time.monotonic() > deadline else ""
     raise Unusable(f"RDKit finds no 3D coordinates for it{limit}; give the record as a 3D SDF")
 
 
@@ -134,16 +134,27 @@ def _embedded_smiles(parent: Chem.Mol, found: Chem.Mol, n_isomers: int) -> str:
 
 
 def _coordinates(
-    molecule: Chem.Mol, seed: int, random_start: bool, iterations: int
+    molecule: Chem.Mol,
+    seed: int,
+    deadline: float,
+    *,
+    random_start: bool = False,
+    iterations: int = 0,
 ) -> Chem.Mol | None:
-    """``molecule`` with hydrogens and a conformer; 0 ``iterations`` leaves RDKit its own limit."""
+    """``molecule`` with hydrogens and a conformer; None if there is none by ``deadline``.
+
+    0 ``iterations`` leaves RDKit its own limit.
+    """
+    seconds = math.ceil(deadline - time.monotonic())
+    if seconds <= 0:  # 0 would be no limit to RDKit
+        return None
     full = Chem.AddHs(molecule)
     # New for every molecule: RDKit keeps the first one's iteration limit in the object.
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     parameters.useRandomCoords = random_start
     parameters.maxIterations = iterations
-    parameters.timeout = MAX_SECONDS
+    parameters.timeout = seconds
     return full if rdDistGeom.EmbedMolecule(full, parameters) == 0 else None
 
 

@@ -16,7 +16,7 @@ import io
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -164,12 +164,15 @@ def changes() -> Iterator[tuple[str, int, str]]:
 
 
 def first_product(
-    reaction: AllChem.ChemicalReaction, parent: Chem.Mol, taken: set[str]
+    reaction: AllChem.ChemicalReaction,
+    parent: Chem.Mol,
+    taken: set[str],
+    drawable: Callable[[str, set[str]], bool] = wanted,
 ) -> list[str]:
     """At most one new molecule that ``reaction`` makes of ``parent``; ``taken`` grows by it."""
     products = {p[0] for p in reaction.RunReactants((parent,), maxProducts=20)}
     smiles = {Chem.MolToSmiles(p) for p in products if not Chem.SanitizeMol(p, catchErrors=True)}
-    new = sorted({s for s in map(canonical, smiles) if wanted(s, taken)}, key=seed)[:1]
+    new = sorted({s for s in map(canonical, smiles) if drawable(s, taken)}, key=seed)[:1]
     taken.update(new)
     return new
 

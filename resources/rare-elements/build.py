@@ -9,7 +9,7 @@ the sha256 of their names alone, so that the list is the same each time.
 
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -75,19 +75,10 @@ def substituted(pool: list[str], taken: set[str]) -> Iterator[tuple[str, str]]:
         name, group = words.split()
         reaction = AllChem.ReactionFromSmarts(f"[#6;!H0;+0:1]>>[#6:1]-{group}")
         ranked = sorted(parents, key=lambda s, n=name: calibration.seed(f"{n} {s}"))
-        products = (product(reaction, Chem.MolFromSmiles(s), taken) for s in ranked)
-        for smiles in islice(filter(None, products), count):
+        molecules = map(Chem.MolFromSmiles, ranked)
+        made = (calibration.first_product(reaction, m, taken, drawable) for m in molecules)
+        for smiles in islice(chain.from_iterable(made), count):
             yield smiles, f"sub-{name}"
-
-
-def product(reaction: AllChem.ChemicalReaction, parent: Chem.Mol, taken: set[str]) -> str:
-    """One new molecule that ``reaction`` makes of ``parent``, or none; ``taken`` grows by it."""
-    made = {p[0] for p in reaction.RunReactants((parent,), maxProducts=20)}
-    smiles = {Chem.MolToSmiles(m) for m in made if not Chem.SanitizeMol(m, catchErrors=True)}
-    new = [s for s in map(calibration.canonical, smiles) if drawable(s, taken)]
-    chosen = min(new, key=calibration.seed, default="")
-    taken.add(chosen)
-    return chosen
 
 
 def drawable(smiles: str, taken: set[str]) -> bool:

@@ -151,3 +151,10 @@ def test_a_cage_is_given_up_after_a_while(monkeypatch):
     monkeypatch.setattr(geometry, "MAX_SECONDS", 1)
     with pytest.raises(Unusable, match=r"finds no 3D coordinates for it in 1 s; give the record"):
         geometry.build(Chem.MolFromSmiles(FULLERENE), 42, "mmff94")
+
+
+def test_without_time_left_no_attempt_is_made(monkeypatch):
+    """RDKit takes no time for no limit."""
+    monkeypatch.setattr(geometry, "MAX_SECONDS", 0)
+    with pytest.raises(Unusable, match="finds no 3D coordinates for it in 0 s"):
+        geometry.build(Chem.MolFromSmiles("CCO"), 42, "mmff94")
