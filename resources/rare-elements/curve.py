@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from rdkit import Chem
 
 from probe import figures, schemas, tables
 from probe.comparison import parts
@@ -22,6 +23,7 @@ from probe.comparison import parts
 LABELS = Path(__file__).with_name("b973c.parquet")
 BACKBONE = "aimnet2-b973c"
 SHUFFLES, SEED = 2000, 0
+DOUBTED = 0.6
 SHARES = (0.1, 0.25, 0.5, 0.75)
 """Of the core-hours that all would take, for the table."""
 COLOURS = {"by PROBE": figures.COOL, "by spread": figures.WARM, "at random": figures.MUTED}
@@ -37,12 +39,13 @@ class Library:
     unreliable: NDArray[np.bool_]
     p: Array
     spread: Array
+    numbers: list[list[int]]
 
 
 def load(evaluated: Path, cache: Path) -> Library:
     """What `probe evaluate` wrote to ``evaluated``, with the ensemble's spread."""
     said = tables.frame(evaluated / "predictions.parquet", schemas.PREDICTIONS)
-    took = pl.read_parquet(LABELS, columns=["conformer_id", "dft_seconds"])
+    took = pl.read_parquet(LABELS, columns=["conformer_id", "numbers", "dft_seconds"])
     known = parts.gather([LABELS], BACKBONE, cache, "auto", None)
     assert known.members_ev is not None, "fetch the weights of all four members"
     spread = pl.DataFrame(
@@ -56,7 +59,29 @@ def load(evaluated: Path, cache: Path) -> Library:
         unreliable=rows["unreliable"].to_numpy(),
         p=rows["p_unreliable"].to_numpy(),
         spread=rows["spread"].to_numpy(),
+        numbers=rows["numbers"].to_list(),
     )
+
+
+def by_element(library: Library) -> dict[str, dict[str, float]]:
+    """Of the conformers with each element, how many there are and their mean error."""
+    found = {}
+    for number in sorted(set().union(*library.numbers)):
+        error = library.error[[number in numbers for numbers in library.numbers]]
+        symbol = Chem.GetPeriodicTable().GetElementSymbol(number)
+        found[symbol] = {"n": len(error), "mean_error_kcal": round(float(error.mean()), 4)}
+    return found
+
+
+def least_trusted(library: Library) -> dict[str, float]:
+    """Of those with p_unreliable above ``DOUBTED``, the share expected and found unreliable."""
+    doubted = library.p > DOUBTED
+    shares = {
+        "expected": library.p[doubted].mean(),
+        "unreliable": library.unreliable[doubted].mean(),
+    }
+    counts = {"above": DOUBTED, "n": int(doubted.sum())}
+    return counts | {name: round(float(share), 4) for name, share in shares.items()}
 
 
 def left(library: Library, order: NDArray[np.int64], at: Array) -> tuple[Array, Array]:
@@ -130,6 +155,8 @@ def main(evaluated: str, out: str, cache: str = "cache") -> None:
         "core_hours": float(total),
         "mean_error_kcal": float(library.error.mean()),
         "unreliable": float(library.unreliable.mean()),
+        "by_element": by_element(library),
+        "least_trusted": least_trusted(library),
         "shares": list(SHARES),
         "left": {
             way: {what: np.round(values, 4).tolist() for what, values in told.items()}
