@@ -9,7 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from probe.backbones import Geometry
 from probe.classifier.checkpoint import Scored
-from probe.conformers.conformer import check_parity
+from probe.conformers.electrons import check_parity
 from probe.errors import ProbeError
 from probe.library.parser import Unusable
 

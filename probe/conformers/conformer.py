@@ -12,7 +12,8 @@ from rdkit.Chem import rdDetermineBonds
 from scipy.spatial import cKDTree
 
 from probe import tables
-from probe.conformers import geometry
+from probe.conformers import electrons, geometry
+from probe.conformers.electrons import CHARGE_KEYS, MULTIPLICITY_KEYS, check_charge, stated
 from probe.conformers.geometry import canonical_smiles
 from probe.conformers.molecules import connected, in_geometry_order
 from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecule, tidy
@@ -35,10 +36,6 @@ MAX_PERCEIVED = 150
 
 MAX_PERCEPTIONS = 20_000
 """Combinations of valences that are tried in that search."""
-
-CHARGE_KEYS = ("charge", "total_charge", "net_charge")
-MULTIPLICITY_KEYS = ("multiplicity", "spin_multiplicity", "mult", "spin")
-"""Keys of XYZ info and Parquet columns that state charge and 2S + 1, in any letter case."""
 
 Row = dict[str, Any]
 """One row of ``schemas.CONFORMERS``."""
@@ -117,13 +114,15 @@ def _units(positions: ArrayLike) -> NDArray[np.float64]:
 
 def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
     _check_atoms(molecule)
-    _check_charge(_stated(record, (options.charge_tag,)), molecule)
+    check_charge(stated(record, (options.charge_tag,)), molecule)
     flat = _is_flat(molecule)
     if flat and options.flat_records == "reject" and molecule.GetNumConformers():
         raise Unusable("2D record, and the configuration rejects those (ingest: flat_records)")
     kept, mixture_note = _fragment(molecule, options)
-    multiplicity = _multiplicity(record, kept, options)
-    check_parity(_electrons(kept), multiplicity)
+    multiplicity, spin_note = electrons.implied_multiplicity(kept)
+    if (spin := stated(record, (options.multiplicity_tag,))) is not None:
+        multiplicity, spin_note = spin, ""
+    electrons.check_parity(electrons.count(kept), multiplicity)
     if flat:
         built = geometry.build(kept, options.seed, options.forcefield)
         kept, smiles, note = built.molecule, built.smiles, built.note
@@ -137,21 +136,21 @@ def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
         charge=Chem.GetFormalCharge(kept),
         multiplicity=multiplicity,
         smiles=smiles,
-        notes=(mixture_note, note),
+        notes=(mixture_note, spin_note, note),
     )
 
 
 def _from_atoms(record: Record, atoms: Atoms, options: Options) -> Row:
     _check_positions(atoms.numbers, atoms.positions)
-    charge = _stated(record, (options.charge_tag, *CHARGE_KEYS))
-    multiplicity = _stated(record, (options.multiplicity_tag, *MULTIPLICITY_KEYS))
+    charge = stated(record, (options.charge_tag, *CHARGE_KEYS))
+    multiplicity = stated(record, (options.multiplicity_tag, *MULTIPLICITY_KEYS))
     multiplicity = 1 if multiplicity is None else multiplicity
     molecule = stated_molecule(atoms)
     if molecule is not None:
-        _check_charge(charge, molecule)
+        check_charge(charge, molecule)
         charge = Chem.GetFormalCharge(molecule)
     charge = charge or 0
-    check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
+    electrons.check_parity(int(atoms.numbers.sum()) - charge, multiplicity)
     other = molecule is not None and _is_another(atoms)
     if molecule is None or other:
         bonded = connected(atoms.numbers.tolist(), atoms.positions)
@@ -204,32 +203,6 @@ def _row(
     }
 
 
-def _stated(record: Record, keys: tuple[str | None, ...]) -> int | None:
-    """The whole number that the first of ``keys`` among the tags states; None if none does."""
-    names = [key.casefold() for key in keys if key is not None]
-    found = next((name for name in names if record.tags.get(name)), None)
-    if found is None:
-        return None
-    text = record.tags[found]
-    try:
-        number = float(text)
-    except ValueError:
-        number = np.nan
-    if number != np.rint(number) or abs(number) > 1000:
-        raise Unusable(f"{found} is '{text[:40]}', not a whole number")
-    return int(number)
-
-
-def _check_charge(stated: int | None, molecule: Chem.Mol) -> None:
-    charge = Chem.GetFormalCharge(molecule)
-    if stated not in (None, charge):
-        raise Unusable(f"tag says {_signed(stated)}, formal charges sum to {_signed(charge)}")
-
-
-def _signed(charge: int | None) -> str:
-    return f"{charge:+d}" if charge else "0"
-
-
 def _check_atoms(molecule: Chem.Mol) -> None:
     _check_size(molecule.GetNumAtoms())
     for atom in molecule.GetAtoms():
@@ -267,32 +240,6 @@ def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> N
         raise Unusable(
             f"atoms {i + 1} and {j + 1} are {distance:.2f} Å apart, closer than {MIN_DISTANCE} Å"
         )
-
-
-def check_parity(electrons: int, multiplicity: int) -> None:
-    """Refuse a multiplicity that so many electrons cannot have.
-
-    Raises:
-        Unusable: in words for a chemist.
-    """
-    if electrons < 1:
-        raise Unusable("no electrons are left with that charge")
-    unpaired = multiplicity - 1
-    if multiplicity < 1 or unpaired > electrons or (electrons - unpaired) % 2:
-        noun = "electron" if electrons == 1 else "electrons"
-        raise Unusable(f"{electrons} {noun} cannot have multiplicity {multiplicity}")
-
-
-def _electrons(molecule: Chem.Mol) -> int:
-    atoms = molecule.GetAtoms()
-    protons = sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in atoms)
-    return int(protons - Chem.GetFormalCharge(molecule))
-
-
-def _multiplicity(record: Record, molecule: Chem.Mol, options: Options) -> int:
-    stated = _stated(record, (options.multiplicity_tag,))
-    radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
-    return 1 + radicals if stated is None else stated
 
 
 def _fragment(molecule: Chem.Mol, options: Options) -> tuple[Chem.Mol, str]:

@@ -245,6 +245,15 @@ def test_a_charge_tag_that_agrees_is_accepted_and_a_conflict_is_refused():
     assert reason(drawn("CN", q="inf"), charge_tag="Q") == "q is 'inf', not a whole number"
 
 
+def test_two_unpaired_electrons_are_taken_as_parallel_and_the_note_says_so():
+    found = row(drawn("[CH2]"))
+    note = "2 unpaired electrons taken as parallel: multiplicity 3"
+    assert (found["multiplicity"], found["note"]) == (3, note)
+    singlet = row(drawn("[CH2]", mult="1"), multiplicity_tag="mult")
+    assert (singlet["multiplicity"], singlet["note"]) == (1, "")
+    assert row(drawn("[CH3]"))["note"] == ""
+
+
 def test_a_multiplicity_tag_is_checked_against_the_electrons():
     assert row(drawn("O=O", mult="3"), multiplicity_tag="mult")["multiplicity"] == 3
     assert row(drawn("O=O", mult="3"))["multiplicity"] == 1
