@@ -27,6 +27,23 @@ def probe():
     return run
 
 
+@pytest.fixture
+def fails(probe, tmp_path):
+    """Runs `probe` and returns its one line of error; nothing may have been written."""
+
+    def run(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        result = probe(*arguments)
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("probe: error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return line
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def aimnet_file():
     """The verified weights of aimnet2-b973c, fetched where this machine has none."""
