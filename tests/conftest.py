@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import tiny_mace
 import torch
+import yaml
 from click.testing import CliRunner
-from repository import CALIBRATION
+from repository import CALIBRATION, ROOT
 
 from probe import cli, listing, weights
 from probe.backbones import ani as ani_adapter
@@ -105,3 +106,9 @@ def ani():
     """ani-2xt on the CPU, its weights fetched where this machine has none."""
     wanted = weights.entry("ani-2xt")
     return ani_adapter.backbone(wanted, weights.fetch(wanted), torch.device("cpu"))
+
+
+@pytest.fixture
+def shipped():
+    """The configuration as it is shipped."""
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
