@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import tiny_mace
 import torch
+import yaml
 from click.testing import CliRunner
-from repository import CALIBRATION
+from repository import CALIBRATION, ROOT
 
 from probe import cli, listing, weights
 from probe.backbones import ani as ani_adapter
@@ -23,6 +24,23 @@ def probe():
     def run(*arguments):
         words = [str(word) for word in arguments]
         return CliRunner().invoke(cli.main, words, prog_name="probe")
+
+    return run
+
+
+@pytest.fixture
+def fails(probe, tmp_path):
+    """Runs `probe` and returns its one line of error; nothing may have been written."""
+
+    def run(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        result = probe(*arguments)
+        assert result.exit_code == 2, result.output
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("probe: error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return line
 
     return run
 
@@ -88,3 +106,9 @@ def ani():
     """ani-2xt on the CPU, its weights fetched where this machine has none."""
     wanted = weights.entry("ani-2xt")
     return ani_adapter.backbone(wanted, weights.fetch(wanted), torch.device("cpu"))
+
+
+@pytest.fixture
+def shipped():
+    """The configuration as it is shipped."""
+    return yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))

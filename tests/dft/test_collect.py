@@ -5,7 +5,7 @@ The output is written by hand after the lines that cclib and others read; none o
 
 import pytest
 from click.testing import CliRunner
-from recomputable import NITROGEN, WATER, Library
+from recomputable import NITROGEN, WATER
 
 from probe import cli, schemas, tables
 from probe.classifier import card
@@ -85,11 +85,6 @@ FINAL SINGLE POINT ENERGY       -76.397755497487
 TOTAL RUN TIME: 0 days 0 hours 0 minutes 2 seconds 345 msec
 """
 FINAL = -76.397755497487
-
-
-@pytest.fixture
-def library():
-    return Library()
 
 
 @pytest.fixture

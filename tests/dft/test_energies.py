@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, URANIUM, WATER, Library, done
+from recomputable import HYDROGEN, IMIDOGEN, NITROGEN, NITROGEN_LONG, URANIUM, WATER, done
 
 from probe import schemas, tables
 from probe.classifier import card
@@ -14,11 +14,6 @@ CARD = card.read("aimnet2-b973c")
 SHIFT = {symbol: CARD["shift"]["per_element"][symbol] for symbol in ("H", "N", "O")} | {
     "charge": CARD["shift"]["per_charge"]
 }
-
-
-@pytest.fixture
-def library():
-    return Library()
 
 
 @pytest.fixture

@@ -66,3 +66,6 @@ METHANE = Geometry(
     np.array([6, 1, 1, 1, 1], np.uint8),
     0.63 * np.array([[0, 0, 0], [1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]], float),
 )
+
+
+WATER = Geometry(np.array([8, 1, 1], np.uint8), np.array([[0, 0, 0], [0.96, 0, 0], [0, 0.96, 0]]))

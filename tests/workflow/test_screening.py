@@ -10,6 +10,7 @@ import pytest
 import repository
 from aimnet.data import SizeGroupedDataset
 from rdkit import Chem
+from repository import jobs
 
 from probe import tables
 from probe.classifier import labels
@@ -96,12 +97,6 @@ def frame(folder, name):
 
 def summary(folder):
     return tables.read_json(folder / "summary.json")
-
-
-def jobs(stdout):
-    """Rules and their number of jobs, of the last table of job statistics."""
-    table = stdout[stdout.rindex("Job stats:") :].split("\n\n")[0].splitlines()[3:]
-    return {rule: int(count) for rule, count in map(str.split, table)}
 
 
 class TestABareRun:
