@@ -6,6 +6,7 @@ command as a whole, with worker processes and real energies.
 
 import json
 from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
 
 import pytest
 from label_table import rows
@@ -219,8 +220,8 @@ class TestResuming:
         assert column(out, "smiles") == ["N#N", "CCl"]
 
     def test_a_budget_starts_nothing_once_it_is_spent(self, library, out, asked, monkeypatch):
-        clock = iter([0.0, 0.0, 1.0, *[5.0] * 20])
-        monkeypatch.setattr(label.time, "monotonic", lambda: next(clock))
+        clock = iter([0.0, 1.0, *[5.0] * 20])
+        monkeypatch.setattr(label, "time", SimpleNamespace(monotonic=lambda: next(clock)))
         assert run(library, out, budget_hours=2 / 3600) == label.Outcome(1, 0, 2)
         assert asked == [2]
 
