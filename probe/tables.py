@@ -27,6 +27,9 @@ PROVENANCE_KEY = b"probe"
 UNHELD_SECONDS = 3.0
 """Since it was last written, after which a temporary file that nobody holds is a dead process's."""
 
+SCREENED = ("plan.json", "accept.parquet", "recompute.parquet", "summary.json")
+"""Files that are in the folder of every screened library: without one it is another folder."""
+
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, and the limits of a user and of a file."""
 
@@ -91,9 +94,15 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError as error:
-        raise ProbeError(f"{path}: no such file") from error
+        raise ProbeError(f"{path}: no such file{_advice(path)}") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise ProbeError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
+
+
+def _advice(path: Path) -> str:
+    """What to do about a file that is missing, where its name tells."""
+    known = path.name in SCREENED
+    return "; name the folder of a finished screening, such as results/demo" if known else ""
 
 
 def provenance(path: Path) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise ProbeError(f"{path}: no such file") from error
+        raise ProbeError(f"{path}: no such file{_advice(path)}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ProbeError(f"{path}: not valid JSON ({first_line(error)})") from error
     if not isinstance(record, dict):

@@ -226,7 +226,7 @@ class TestMissingThings:
 
     def test_a_plan(self, fails, tmp_path):
         line = fails("triage", tmp_path, "--checkpoint", "aimnet2-b973c")
-        assert f"{tmp_path / 'plan.json'}: no such file" in line
+        assert f"{tmp_path / 'plan.json'}: no such file; name the folder of a finished" in line
 
     def test_an_unknown_backbone(self, fails, embed):
         assert "aimnet2-b973d is unknown; did you mean aimnet2-b973c" in fails(
