@@ -8,7 +8,7 @@ Phys. 148, 064104, 2018). Closed shells are restricted, open ones unrestricted.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ EV_PER_HARTREE = 27.211386245988
 
 FIRST_GRID = 0
 """Level of the coarse grid on which the orbitals converge before the dear one refines them."""
+
+GRID_BLOCK = 1344
+"""Points of the grid (a multiple of PySCF's 56) whose orbital values are held at once: so few stay
+in a processor's cache, while PySCF's own blocks fill its memory. A fifth of the time less."""
 
 MAX_MEMORY = 4000
 """MB that one process gives its integrals; the rules ask for 1,000 more."""
@@ -203,7 +207,7 @@ def _converge(
 
     def start(at: Settings) -> MeanField:
         mean_field = _mean_field(molecule, fitting, at, method)
-        return mean_field.to_gpu() if gpu else mean_field
+        return mean_field.to_gpu() if gpu else _in_small_blocks(mean_field)
 
     outcome = ""
     for remedy, prepare in REMEDIES.items():
@@ -248,6 +252,12 @@ def _mean_field(
     mean_field.conv_tol, mean_field.conv_tol_grad = settings.conv_tol, settings.conv_tol_grad
     mean_field.conv_check = False
     mean_field.chkfile = None
+    return mean_field
+
+
+def _in_small_blocks(mean_field: MeanField) -> MeanField:
+    grid = mean_field._numint
+    grid.block_loop = partial(grid.block_loop, blksize=GRID_BLOCK)
     return mean_field
 
 
