@@ -63,6 +63,12 @@ def entry(name: str) -> Entry:
     raise ProbeError(f"backbone {name} is unknown; {hint}")
 
 
+def ensemble(wanted: Entry) -> list[Entry]:
+    """``wanted`` and the other networks of the ensemble that it is of."""
+    others = [one for one in entries().values() if one.family == wanted.family and one != wanted]
+    return [wanted, *others]
+
+
 def folder() -> Path:
     """Where weights are kept: $PROBE_WEIGHTS, or probe-screen/weights in the user's cache."""
     if chosen := os.environ.get("PROBE_WEIGHTS"):

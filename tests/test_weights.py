@@ -51,6 +51,18 @@ def listing(folder):
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in folder.iterdir()}
 
 
+class TestEnsemble:
+    def test_the_wanted_one_comes_first(self):
+        of = lambda name: [one.name for one in weights.ensemble(weights.entry(name))]  # noqa: E731
+        first = [f"aimnet2-b973c{suffix}" for suffix in ("", "-1", "-2", "-3")]
+        assert of("aimnet2-b973c") == first
+        assert of("aimnet2-b973c-2") == [first[2], first[0], first[1], first[3]]
+
+    @pytest.mark.parametrize("name", ["ani-2xt", "mace-off23-small", "mace-mp-small-0b2"])
+    def test_some_are_alone(self, name):
+        assert [one.name for one in weights.ensemble(weights.entry(name))] == [name]
+
+
 class TestFolder:
     def test_it_can_be_chosen(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PROBE_WEIGHTS", str(tmp_path))

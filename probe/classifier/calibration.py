@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probe import schemas, tables
+from probe import backbones, schemas, tables, weights
 from probe.backbones import Backbone
 from probe.cache import embed
 from probe.cache.store import Cache, Cached, in_use
@@ -80,6 +80,11 @@ class Labelled:
         errors: NDArray[np.float64] = self.differences(rows) - np.array(shifts)
         return errors * schemas.KCAL_PER_EV
 
+    def by_another(self, energies_ev: NDArray[np.float64]) -> "Labelled":
+        """The same conformers with the energies [M] of another network, eV."""
+        pairs = zip(self.samples, energies_ev.tolist(), strict=True)
+        return replace(self, samples=[replace(one, energy_ev=energy) for one, energy in pairs])
+
     def domain(self, rows: Rows) -> dict[str, Any]:
         """What the card says of ``rows``, the training part: its shape and its reach."""
         numbers = [self.samples[i].numbers for i in rows]
@@ -121,6 +126,25 @@ def select(
         else None
         for name in labels.conformer_ids
     ]
+
+
+def siblings_ev(
+    labels: Labels, backbone: Backbone, cache: Path, batch_atoms: int | None
+) -> NDArray[np.float64] | None:
+    """Energies [M, S] of each label by the other networks of the ensemble of ``backbone``.
+
+    Not a number where one cannot take a conformer; None where ``backbone`` is of no ensemble.
+
+    Raises:
+        ProbeError: the weights of one cannot be had.
+    """
+    columns = []
+    for other in weights.ensemble(weights.entry(backbone.name))[1:]:
+        weights.fetch(other)
+        sibling = backbones.load(other.name, str(backbone.device))
+        samples = select(labels, sibling, cache, batch_atoms)
+        columns.append([np.nan if s is None else s.energy_ev for s in samples])
+    return np.array(columns).T if columns else None
 
 
 def evaluate(

@@ -59,6 +59,7 @@ class Outputs(NamedTuple):
 
     answer: Tensor  # [B, 2]
     molecule: Tensor  # [B, 256], the molecular embedding
+    siblings: Tensor  # [B, S, 2], the same of S sibling networks' errors; in training alone
     importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
     attention: Tensor  # [B, N, N], of each query (row) to each atom, the heads' mean, 0 at padding
 
@@ -148,6 +149,9 @@ class Probe(nn.Module):
     566,434 without. The ``distribution`` head says where the signed error lies, as a sum over
     atoms, since energies are, and how wide: every tolerance has its probability from the two.
     ``width`` is that of an atom, a multiple of ``HEAD_WIDTH``.
+
+    In training that head may have ``siblings``: readouts for the errors of as many networks of the
+    backbone's ensemble, of the same hidden layers. ``without_siblings`` takes them off.
     """
 
     def __init__(
@@ -158,6 +162,7 @@ class Probe(nn.Module):
         head: Head = "classes",
         width: int = WIDTH,
         dropout: float = 0.1,
+        siblings: int = 0,
     ) -> None:
         super().__init__()
 
@@ -179,7 +184,8 @@ class Probe(nn.Module):
         self.after_attention = nn.LayerNorm(width)
         self.molecule = nn.Linear(2 * width + 2, EMBEDDING_WIDTH)
         opening = [nn.LayerNorm(EMBEDDING_WIDTH), nn.GELU(), nn.Dropout(dropout)]
-        self.location: nn.Module | None = None
+        self.location: nn.Sequential | None = None
+        self.siblings: nn.ModuleList | None = None
         if head == "classes":
             self.head = nn.Sequential(
                 *opening, *block(EMBEDDING_WIDTH, 128), *block(128, 32), nn.Linear(32, 2)
@@ -189,6 +195,10 @@ class Probe(nn.Module):
         readout = nn.Linear(64, 1, bias=False)
         nn.init.zeros_(readout.weight)
         self.location = nn.Sequential(*block(width, 64), readout)
+        if siblings:
+            where = nn.Linear(64, siblings, bias=False)
+            nn.init.zeros_(where.weight)
+            self.siblings = nn.ModuleList([where, nn.Linear(64, siblings)])
 
     def forward(self, inputs: Inputs) -> Outputs:
         """Judge a batch. In evaluation mode a conformer's answer is the same in any batch."""
@@ -212,14 +222,30 @@ class Probe(nn.Module):
         peak = atoms.masked_fill(absent, -torch.inf).amax(dim=1)
         scalars = torch.stack([inputs.energy, inputs.n_atoms], dim=-1)
         molecule = self.molecule(torch.cat([mean, peak, scalars], dim=-1))
-        answer = self.head(molecule)
-        if self.location is not None:
-            location = self.location(atoms).masked_fill(absent, 0.0).sum(dim=1)
-            answer = torch.cat([location, answer.clamp(*LOG_SCALE)], dim=-1)
+        answer, siblings = self._answer(atoms, molecule, absent)
         attention = weights.masked_fill(absent, 0.0)  # padded queries do not count
         received = attention.sum(dim=1)
         importance = received / received.sum(1, keepdim=True)
-        return Outputs(answer, molecule, importance, attention)
+        return Outputs(answer, molecule, siblings, importance, attention)
+
+    def without_siblings(self) -> "Probe":
+        """This network, which answers for its own backbone alone from now on."""
+        self.siblings = None
+        return self
+
+    def _answer(self, atoms: Tensor, molecule: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head says, [B, 2], and its siblings, [B, S, 2]."""
+        none = molecule.new_zeros(len(molecule), 0, 2)
+        if self.location is None:
+            return self.head(molecule), none
+        hidden = [self.location[:-1](atoms), self.head[:-1](molecule)]
+
+        def distribution(location: nn.Module, scale: nn.Module) -> Tensor:
+            where = location(hidden[0]).masked_fill(absent, 0.0).sum(dim=1)
+            return torch.stack([where, scale(hidden[1]).clamp(*LOG_SCALE)], dim=-1)
+
+        own = distribution(self.location[-1], self.head[-1])[:, 0]
+        return own, none if self.siblings is None else distribution(*self.siblings)
 
 
 def _counts(

@@ -40,6 +40,8 @@ MIN_MOLECULES = 4
 """With fewer to learn from nothing is trained."""
 LARGEST_ERROR = 12.0
 """In units of the boundary; a larger error teaches as if it were this."""
+SIBLINGS_WEIGHT = 2.0
+"""Of what is learnt from the siblings' errors, all together, beside the backbone's own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,9 @@ class Recipe:
     patience: int = 10
     validation: float = 0.1
     min_element_molecules: int = 4
+    siblings: bool = True
+    """Whether the errors of the backbone's ensemble, where it is of one, are learnt, too. They are
+    mostly those of its own, and what is noise of a single network shows as such."""
 
 
 PAPER = Recipe(
@@ -75,6 +80,7 @@ PAPER = Recipe(
     batch_size=64,
     max_epochs=200,
     patience=25,
+    siblings=False,
 )
 """The published recipe (Methods); its batch size and most epochs are ours."""
 
@@ -86,11 +92,13 @@ class Task:
     """What the networks learn from: conformers, the molecules they are of, and their errors.
 
     ``error`` [M] is signed and in units of the boundary; ``smiles`` [M] groups the splits.
+    ``siblings`` [M, S] are the errors of as many other networks, likewise.
     """
 
     inputs: Inputs
     smiles: NDArray[np.str_]
     error: Tensor
+    siblings: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,17 @@ class Sides:
 
 
 def train(
-    labels: Labels, samples: Sequence[Sample | None], identity: dict[str, str], recipe: Recipe
+    labels: Labels,
+    samples: Sequence[Sample | None],
+    identity: dict[str, str],
+    recipe: Recipe,
+    siblings_ev: NDArray[np.float64] | None = None,
 ) -> Checkpoint:
     """A checkpoint from ``labels`` and the backbone's answers for them, in the same order.
 
     ``identity`` goes to the card: name, backbone, fingerprint, labels. Reserved molecules and
-    conformers that the backbone cannot take (None) are left out.
+    conformers that the backbone cannot take (None) are left out. ``siblings_ev`` [M, S] are the
+    energies by the other networks of its ensemble, for a recipe that learns from them.
 
     Raises:
         ProbeError: too few molecules are left on one of the sides.
@@ -131,6 +144,9 @@ def train(
     if recipe.standardise:
         normalisation.fit([data.samples[i] for i in sides.fitting])
     task = Task(normalisation(data.samples), data.smiles, in_units(error_kcal, boundary))
+    if recipe.siblings and siblings_ev is not None:
+        errors = sibling_errors(data, siblings_ev[kept], sides.fitting, recipe)
+        task = replace(task, siblings=in_units(errors, boundary))
     networks = fit_members(task, sides.fitting, recipe)
     mean, whitening = latent_reference(task, networks[0], sides.fitting)
     card = {
@@ -182,8 +198,20 @@ def require_enough(data: Labelled, sides: Sides) -> None:
         )
 
 
+def sibling_errors(
+    data: Labelled, siblings_ev: NDArray[np.float64], fitting: Rows, recipe: Recipe
+) -> NDArray[np.float64]:
+    """Errors of the siblings [M, S], kcal/mol, each after a shift of its own."""
+    rows = np.arange(len(data))
+    errors = []
+    for energies in siblings_ev.T:
+        other = data.by_another(energies)
+        errors.append(other.error_kcal(rows, other.shift(fitting, recipe.min_element_molecules)))
+    return np.stack(errors, axis=1)
+
+
 def in_units(error_kcal: NDArray[np.float64], boundary_kcal: float) -> Tensor:
-    """Signed errors [M] as the networks learn them: in boundaries, wild ones cut."""
+    """Signed errors [M] or [M, S] as the networks learn them: in boundaries, wild ones cut."""
     units = np.clip(error_kcal / boundary_kcal, -LARGEST_ERROR, LARGEST_ERROR)
     return torch.from_numpy(units.astype(np.float32))
 
@@ -218,6 +246,7 @@ def fit(
         head=recipe.head,
         width=recipe.width,
         dropout=recipe.dropout,
+        siblings=0 if task.siblings is None else task.siblings.shape[1],
     )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -225,7 +254,6 @@ def fit(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, factor=0.9, patience=5, min_lr=5e-6
     )
-    loss = LOSSES[recipe.head]
     best, best_state, since, epoch = np.inf, network.state_dict(), 0, 0
     while epoch < recipe.max_epochs and since < recipe.patience:
         epoch += 1
@@ -235,17 +263,28 @@ def fit(
             rows = order[start : start + recipe.batch_size]
             batch = take(inputs, rows)
             optimiser.zero_grad()
-            loss(network(batch).answer, task.error[rows], batch).backward()  # type: ignore[no-untyped-call]
+            learnt(task, network(batch), rows, batch, recipe.head).backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
         seen = answer(network, inputs, checking).answer
-        checked = float(loss(seen, task.error[checking], take(inputs, checking)))
+        checked = float(LOSSES[recipe.head](seen, task.error[checking], take(inputs, checking)))
         scheduler.step(checked)
         since += 1
         if checked < best - 1e-4:
             best, best_state, since = checked, copy.deepcopy(network.state_dict()), 0
     network.load_state_dict(best_state)
-    return network.eval(), epoch
+    return network.without_siblings().eval(), epoch
+
+
+def learnt(task: Task, outputs: Outputs, rows: Rows, batch: Inputs, head: Head) -> Tensor:
+    """The loss of ``outputs`` for ``rows``: of their own errors and, if known, of the siblings'."""
+    loss = LOSSES[head]
+    own = loss(outputs.answer, task.error[rows], batch)
+    if task.siblings is None:
+        return own
+    answers, errors = outputs.siblings.unbind(dim=1), task.siblings[rows].unbind(dim=1)
+    others = [loss(*pair, batch) for pair in zip(answers, errors, strict=True)]
+    return own + SIBLINGS_WEIGHT * torch.stack(others).mean()
 
 
 def classes_loss(logits: Tensor, error: Tensor, inputs: Inputs) -> Tensor:

@@ -113,6 +113,11 @@ def _recipe_options(command: Any) -> Any:
             type=click.FloatRange(1, 99),
             help="Of the |errors|; what lies beyond is unreliable.",
         ),
+        click.option(
+            "--siblings/--no-siblings",
+            default=None,
+            help="Learn the errors of the backbone's ensemble, too, where it is of one.",
+        ),
         click.option("--max-epochs", type=click.IntRange(1), help="Of each network."),
         click.option(
             "--recipe",
@@ -163,15 +168,18 @@ def train(
     store.fetch(store.entry(backbone))
     potential = backbones.load(backbone, device)
     samples = calibration.select(known, potential, cache, batch_atoms)
+    changed = {key: value for key, value in settings.items() if value is not None}
+    chosen = dataclasses.replace(training.RECIPES[recipe], **changed)
+    others = (
+        calibration.siblings_ev(known, potential, cache, batch_atoms) if chosen.siblings else None
+    )
     identity = {
         "name": name or backbone,
         "backbone": backbone,
         "fingerprint": potential.fingerprint,
         "labels": labels.name,
     }
-    changed = {key: value for key, value in settings.items() if value is not None}
-    chosen = dataclasses.replace(training.RECIPES[recipe], **changed)
-    checkpoint = training.train(known, samples, identity, chosen)
+    checkpoint = training.train(known, samples, identity, chosen, others)
     save_checkpoint(checkpoint, out)
     click.echo(f"{out}: {_headline(checkpoint.card['held_out'])}")
 

@@ -11,9 +11,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from probe import backbones, schemas, weights
+from probe import backbones, schemas
 from probe.backbones import Backbone
-from probe.classifier.calibration import Labelled, Rows, select
+from probe.classifier.calibration import Labelled, Rows, select, siblings_ev
 from probe.classifier.labels import Labels, read, reserved
 from probe.classifier.shift import Shift
 from probe.comparison.peers import Part
@@ -30,7 +30,10 @@ MIN_MOLECULES = 50
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """The labels to compare on: M conformers, with ids [M] and members' energies [M, 4] or None.
+    """The labels to compare on: M conformers, with ids [M].
+
+    ``members_ev`` [M, 1 + S] are the energies by the backbone and the others of its ensemble,
+    None where they are not known.
 
     ``identity`` says which labels and which backbone they are.
     """
@@ -81,11 +84,12 @@ def gather(
             f"{', '.join(map(str, paths))}: {n_molecules} molecules are too few to compare on; "
             f"at least {MIN_MOLECULES} are needed, so label more"
         )
-    energies = _members(known, potential, cache, device, batch_atoms)
+    siblings = _siblings_ev(known, potential, cache, batch_atoms)
+    own = np.array([sample.energy_ev for sample in data.samples])
     return LabelledSet(
         data,
         np.array([known.conformer_ids[i] for i in kept]),
-        None if energies is None else energies[kept],
+        None if siblings is None else np.column_stack([own, siblings[kept]]),
         {
             "backbone": backbone,
             "fingerprint": potential.fingerprint,
@@ -110,9 +114,10 @@ def prepare(
     kept = {name: part[data.covered(part, shift)] for name, part in rows.items()}
     if not all(len(part) for part in kept.values()):
         return None
+    siblings = _siblings_kcal(labels, target)
     return Prepared(
         split=split,
-        **{name: _part(labels, part, shift) for name, part in kept.items()},
+        **{name: _part(labels, part, shift, siblings) for name, part in kept.items()},
         test_ids=labels.conformer_ids[kept["test"]],
         tolerances=(boundary, *tolerances_kcal),
         n_left_out=sum(map(len, rows.values())) - sum(map(len, kept.values())),
@@ -162,32 +167,32 @@ def _together(sets: Sequence[Labels]) -> Labels:
     )
 
 
-def _members(
-    known: Labels, first: Backbone, cache: Path, device: str, batch_atoms: int | None
+def _siblings_ev(
+    known: Labels, backbone: Backbone, cache: Path, batch_atoms: int | None
 ) -> Array | None:
-    """Energies [M, members] of the ensemble that ``first`` is of, not a number where refused.
-
-    None, and a line that says so, where the weights of a member are not on this machine.
-    """
-    family = weights.entry(first.name).family
-    columns = []
-    for name, entry in weights.entries().items():
-        if entry.family == family:
-            try:
-                member = first if name == first.name else backbones.load(name, device)
-            except ProbeError as error:
-                print(f"compare: no ensemble spread: {error}", file=sys.stderr)
-                return None
-            samples = select(known, member, cache, batch_atoms)
-            columns.append([np.nan if s is None else s.energy_ev for s in samples])
-    return np.array(columns).T
+    """``siblings_ev``; None, and a line that says so, where the weights of one are missing."""
+    try:
+        return siblings_ev(known, backbone, cache, batch_atoms)
+    except ProbeError as error:
+        print(f"compare: nothing is known of the backbone's ensemble: {error}", file=sys.stderr)
+        return None
 
 
-def _part(labels: LabelledSet, rows: Rows, shift: Shift) -> Part:
+def _siblings_kcal(labels: LabelledSet, split: Split) -> Array | None:
+    """Errors [M, S] of the others of the ensemble, each on the scale of ``split``, kcal/mol."""
+    if labels.members_ev is None:
+        return None
+    rows = np.arange(len(labels.data))
+    others = [labels.data.by_another(energies) for energies in labels.members_ev.T[1:]]
+    return np.array([other.error_kcal(rows, scale(other, split)) for other in others]).T
+
+
+def _part(labels: LabelledSet, rows: Rows, shift: Shift, siblings: Array | None) -> Part:
     data = labels.data
     return Part(
         [data.samples[row] for row in rows],
         data.smiles[rows],
         data.error_kcal(rows, shift),
         None if labels.members_ev is None else labels.members_ev[rows],
+        None if siblings is None else siblings[rows],
     )

@@ -66,7 +66,12 @@ def turn(asked: Turn, backbone: Backbone, cache: Path, batch_atoms: int | None) 
         samples = calibration.select(known, backbone, cache, batch_atoms)
         identity = {key: in_use.card[key] for key in ("backbone", "fingerprint")}
         identity |= {"name": f"{backbone.name}-{folder.name}", "labels": LABELS}
-        candidate = training.train(known, samples, identity, recipe)
+        others = (
+            calibration.siblings_ev(known, backbone, cache, batch_atoms)
+            if recipe.siblings
+            else None
+        )
+        candidate = training.train(known, samples, identity, recipe, others)
         checkpoints.save_checkpoint(candidate, folder)
         record |= {"candidate": str(folder), **compared(candidate, in_use, known, samples)}
     return _decided(record, asked, folder)
@@ -129,7 +134,7 @@ def _decided(record: dict[str, Any], asked: Turn, folder: Path) -> dict[str, Any
 
 def _recipe(checkpoint: Checkpoint) -> Recipe:
     """How ``checkpoint`` was trained: with its shares a held-out molecule stays held out."""
-    known = checkpoint.card.get("training", {})
+    known = {"siblings": False, **checkpoint.card.get("training", {})}  # cards had no such word
     names = [field.name for field in dataclasses.fields(Recipe)]
     if missing := [name for name in (*names, "labels_sha256") if name not in known]:
         raise ProbeError(

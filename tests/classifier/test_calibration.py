@@ -1,6 +1,7 @@
 """A labelled set as PROBE sees it, and what `probe evaluate` says of one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from probe import cli, schemas, tables
-from probe.classifier.calibration import evaluate, select
+from probe import backbones, cli, schemas, tables, weights
+from probe.classifier.calibration import Labelled, evaluate, select, siblings_ev
 from probe.classifier.checkpoint import load
 from probe.classifier.labels import read
 from probe.classifier.metrics import CUTOFFS
@@ -95,6 +96,31 @@ class TestSelect:
         assert "0 from the cache, 2 computed, 1 refused" in capsys.readouterr().err
         select(labels, aimnet, tmp_path / "cache", 1000)
         assert "2 from the cache, 0 computed, 1 refused" in capsys.readouterr().err
+
+
+class TestSiblings:
+    def test_each_other_network_says_what_it_says_alone(self, label_file, aimnet, tmp_path):
+        labels = read(label_file([40, 3], SODIUM))
+        found = siblings_ev(labels, aimnet, tmp_path / "cache", 1000)
+        assert found.shape == (3, 3)
+        assert np.isnan(found[2]).all()
+        for column, other in enumerate(weights.ensemble(weights.entry(aimnet.name))[1:]):
+            alone = backbones.load(other.name, "cpu").evaluate(labels.geometries[:2])
+            assert found[:2, column] == pytest.approx(alone.energy, abs=1e-4)
+        own = aimnet.evaluate(labels.geometries[:2]).energy
+        assert np.abs(found[:2] - own[:, None]).min() > 1e-4  # other networks they are
+
+    def test_of_a_backbone_that_is_alone_there_are_none(self, label_file, aimnet, tmp_path):
+        lone = SimpleNamespace(name="ani-2xt", device=aimnet.device)
+        assert siblings_ev(read(label_file([3])), lone, tmp_path / "cache", 1000) is None
+
+    def test_another_network_s_energies_make_another_error(self, some):
+        labels, samples = some
+        data = Labelled.of(labels, samples)
+        rows = np.arange(len(data))
+        other = data.by_another(labels.energy_ev[: len(data)] - 0.5)
+        assert other.differences(rows) == pytest.approx(0.5)
+        assert [one.embedding for one in other.samples] == [one.embedding for one in data.samples]
 
 
 class TestEvaluate:

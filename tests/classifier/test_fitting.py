@@ -22,6 +22,8 @@ from probe.classifier.training import (
     fit,
     fit_members,
     in_units,
+    learnt,
+    sibling_errors,
     take,
     temperature,
     train,
@@ -204,6 +206,88 @@ class TestFit:
         one, _ = fit(task, fitting, checking, recipe=QUICK, seed=1)
         other, _ = fit(blind, fitting, checking, recipe=QUICK, seed=1)
         assert same_networks([one], [other])
+
+
+class TestSiblings:
+    """Errors of other networks of the backbone's ensemble."""
+
+    ROWS = np.arange(40)
+
+    def fitted(self, task):
+        return fit(task, self.ROWS[:30], self.ROWS[30:], recipe=QUICK, seed=1)[0]
+
+    def test_they_are_learnt_from(self, task):
+        one, other = (
+            self.fitted(replace(task, siblings=factor * task.error[:, None].repeat(1, 3)))
+            for factor in (1.0, 3.0)
+        )
+        assert not same_networks([one], [other])
+
+    def test_what_is_fitted_answers_for_its_own_backbone_alone(self, task):
+        network = self.fitted(replace(task, siblings=task.error[:, None]))
+        assert network.siblings is None
+        assert answer(network, task.inputs, self.ROWS).siblings.shape == (40, 0, 2)
+
+    def test_it_stops_by_its_own_errors(self, task):
+        """Those of siblings that nothing is fitted to are not looked at."""
+        siblings = task.error[:, None].clone()
+        one = self.fitted(replace(task, siblings=siblings))
+        siblings = siblings.clone()
+        siblings[30:] = torch.nan
+        assert same_networks([one], [self.fitted(replace(task, siblings=siblings))])
+
+    def test_the_loss_is_its_own_and_twice_the_mean_of_theirs(self, task):
+        rows = np.arange(6)
+        inputs = take(task.inputs, rows)
+        network = Probe(WIDTH, charges=True, head="distribution", siblings=2).eval()
+        siblings = torch.stack([task.error - 0.5, 2 * task.error], dim=1)
+        with torch.no_grad():
+            outputs = network(inputs)
+        own, *theirs = (
+            distribution_loss(said, error[rows], inputs)
+            for said, error in zip(
+                (outputs.answer, outputs.siblings[:, 0], outputs.siblings[:, 1]),
+                (task.error, siblings[:, 0], siblings[:, 1]),
+                strict=True,
+            )
+        )
+        both = replace(task, siblings=siblings)
+        assert learnt(both, outputs, rows, inputs, "distribution") == pytest.approx(
+            (own + sum(theirs)).item()
+        )
+        assert learnt(task, outputs, rows, inputs, "distribution") == own
+
+    def test_each_has_a_shift_of_its_own(self, data):
+        """One that is off by an eV an atom is not wrong: its errors are the backbone's."""
+        rows = np.arange(len(data))
+        sizes = np.array([len(sample.numbers) for sample in data.samples])
+        own = np.array([sample.energy_ev for sample in data.samples])
+        errors = sibling_errors(data, np.stack([own + sizes, own], axis=1), rows, QUICK)
+        by_hand = data.error_kcal(rows, data.shift(rows, QUICK.min_element_molecules))
+        assert errors[:, 1] == pytest.approx(by_hand)
+        assert errors[:, 0] == pytest.approx(by_hand, abs=0.1)
+
+    def test_the_published_recipe_knows_none(self, made):
+        labels, samples = made
+        siblings = np.array([[one.energy_ev] for one in samples])
+        one, other = (
+            train(labels, samples, IDENTITY, QUICK_PAPER, known) for known in (siblings, None)
+        )
+        assert same_networks(one.members, other.members)
+
+    def test_the_default_takes_those_that_it_is_given(self, made):
+        labels, samples = made
+        siblings = np.array([[one.energy_ev + 0.1 * (i % 3)] for i, one in enumerate(samples)])
+        given, none, refused = (
+            train(labels, samples, IDENTITY, recipe, siblings)
+            for recipe, siblings in (
+                (QUICK, siblings),
+                (QUICK, None),
+                (replace(QUICK, siblings=False), siblings),
+            )
+        )
+        assert not same_networks(given.members, none.members)
+        assert same_networks(refused.members, none.members)
 
 
 def batch(sizes):

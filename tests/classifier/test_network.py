@@ -173,7 +173,7 @@ class TestDistribution:
         """Of what each atom adds once attention has mixed them; the padding adds nothing."""
         inputs = Normalisation(WIDTH).fit(samples)(samples)
         added = []
-        network.location.register_forward_hook(lambda *call: added.append(call[-1][..., 0]))
+        network.location[-1].register_forward_hook(lambda *call: added.append(call[-1][..., 0]))
         location = network(inputs).answer[:, 0]
         for row, one in enumerate(samples):
             same(location[row], added[0][row, : len(one.numbers)].sum())
@@ -185,6 +185,31 @@ class TestDistribution:
         network.location[-1].weight.data.neg_()
         assert before.abs().min() > 0
         assert torch.equal(network(inputs).answer[:, 0], -before)
+
+    def test_siblings_are_read_from_the_same_layers(self, samples, charges):
+        """A sibling with the weights of the network's own readout says what the network says."""
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        network = Probe(WIDTH, charges=charges, head="distribution", siblings=2).eval()
+        torch.nn.init.normal_(network.location[-1].weight)
+        where, scale = network.siblings
+        where.weight.data[1] = network.location[-1].weight.data[0]
+        scale.weight.data[1] = network.head[-1].weight.data[0]
+        scale.bias.data[1] = network.head[-1].bias.data[0]
+        outputs = network(inputs)
+        assert outputs.siblings.shape == (len(samples), 2, 2)
+        same(outputs.siblings[:, 1], outputs.answer)
+        assert (outputs.siblings[:, 0] != outputs.answer).any()
+
+    def test_without_siblings_it_answers_the_same(self, samples, charges):
+        inputs = Normalisation(WIDTH).fit(samples)(samples)
+        network = Probe(WIDTH, charges=charges, head="distribution", siblings=3).eval()
+        torch.nn.init.normal_(network.location[-1].weight)
+        before = network(inputs).answer
+        plain = Probe(WIDTH, charges=charges, head="distribution").eval()
+        plain.load_state_dict(network.without_siblings().state_dict())
+        outputs = plain(inputs)
+        assert torch.equal(outputs.answer, before)
+        assert outputs.siblings.shape == (len(samples), 0, 2)
 
     def test_it_begins_at_zero_and_can_leave_it(self, samples, charges):
         network = Probe(WIDTH, charges=charges, head="distribution")

@@ -79,6 +79,24 @@ class TestPrepare:
         assert np.array_equal(one.test.error_kcal, two.test.error_kcal)
 
 
+class TestSiblings:
+    def test_their_errors_are_after_shifts_of_their_own(self, labels):
+        """One with other energies of the elements and the same errors otherwise."""
+        data = labels.data
+        sizes = np.array([len(sample.numbers) for sample in data.samples])
+        own = np.array([sample.energy_ev for sample in data.samples])
+        known = replace(labels, members_ev=np.stack([own, own + 3.0 * sizes], axis=1))
+        split = at_random(labels)
+        prepared = parts.prepare(known, split, split, ())
+        assert prepared.test.siblings_kcal.shape == (len(split.test), 1)
+        assert prepared.fit.siblings_kcal[:, 0] == pytest.approx(prepared.fit.error_kcal, abs=0.1)
+
+    def test_without_an_ensemble_there_are_none(self, labels):
+        split = at_random(labels)
+        prepared = parts.prepare(replace(labels, members_ev=None), split, split, ())
+        assert prepared.test.siblings_kcal is None
+
+
 class TestScale:
     def test_an_element_that_was_left_out_takes_its_level_from_the_test_part(self):
         labels, error = made_up()

@@ -25,7 +25,7 @@ rule train:
     """A PROBE checkpoint from the configured labels, beside the shipped one, not over it."""
     input:
         labels=config["labels"],
-        weights=f"models/weights/{config['backbone']}.json",
+        weights=expand("models/weights/{name}.json", name=ENSEMBLE),
     output:
         card=f"models/probe/{config['backbone']}/{card.CARD}",
         weights=f"models/probe/{config['backbone']}/{card.WEIGHTS}",
@@ -110,7 +110,7 @@ rule compare:
     """PROBE and its peers side by side on the configured labels; what is there is kept."""
     input:
         labels=config["labels"],
-        weights=f"models/weights/{config['backbone']}.json",
+        weights=expand("models/weights/{name}.json", name=ENSEMBLE),
     output:
         record="models/compare/compare.json",
         table="models/compare/compare.md",

@@ -48,9 +48,10 @@ try:
     LIBRARIES.update(WATCHED.libraries)
     MADE_BY = checks.same_file(LIBRARIES)
     AGREEMENTS = {"+".join(names): names for names in checks.comparable(LIBRARIES)}
-    BACKBONES = {weights.entry(config["backbone"]).name} | {
-        library.backbone for library in LIBRARIES.values()
-    }
+    ENSEMBLE = [
+        entry.name for entry in weights.ensemble(weights.entry(config["backbone"]))
+    ]
+    BACKBONES = {*ENSEMBLE, *(library.backbone for library in LIBRARIES.values())}
     TO_LABEL = checks.name_of(config["to_label"] or "none", "to_label")
     PLANS = {name: plan_of(name, library) for name, library in LIBRARIES.items()}
 except ProbeError as error:

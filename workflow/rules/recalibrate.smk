@@ -14,7 +14,7 @@ rule refit:
             for name, library in LIBRARIES.items()
             if library.backbone == config["backbone"]
         ],
-        weights=f"models/weights/{config['backbone']}.json",
+        weights=expand("models/weights/{name}.json", name=ENSEMBLE),
         card=checkpoint(card.CARD),
         tensors=checkpoint(card.WEIGHTS),
         held_out=checkpoint(card.HELD_OUT),

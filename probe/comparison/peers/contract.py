@@ -17,14 +17,16 @@ class Part:
     """M conformers as a peer sees them.
 
     ``smiles`` [M] is the molecule; ``error_kcal`` [M] the signed error, reference less backbone
-    after the shift fitted to the fit part; ``members_ev`` [M, 4] the energies of the backbone's
-    ensemble members, None where they are not known.
+    after the shift fitted to the fit part; ``members_ev`` [M, 1 + S] the energies by the backbone
+    and the others of its ensemble, ``siblings_kcal`` [M, S] the errors of those others, None where
+    they are not known.
     """
 
     samples: Sequence[Sample]
     smiles: NDArray[np.str_]
     error_kcal: Array
     members_ev: Array | None = None
+    siblings_kcal: Array | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -45,6 +47,7 @@ class Part:
             self.smiles[rows],
             self.error_kcal[rows],
             None if self.members_ev is None else self.members_ev[rows],
+            None if self.siblings_kcal is None else self.siblings_kcal[rows],
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from probe.classifier.exceedance import exceedance
 from probe.classifier.network import WIDTH, Normalisation, Probe
@@ -49,6 +50,7 @@ class Network:
             normalisation([*known.samples, *tune.samples]),
             np.concatenate([known.smiles, tune.smiles]),
             in_units(error, boundary),
+            self._siblings(known, tune, boundary),
         )
         rows = np.arange(len(error))
         fitting, checking = rows[: len(known)], rows[len(known) :]
@@ -65,6 +67,12 @@ class Network:
             return tuning.log_odds(np.column_stack(beyond))
 
         return score
+
+    def _siblings(self, known: Part, tune: Part, boundary: float) -> Tensor | None:
+        """Errors of the ensemble's others in units of ``boundary``, if the recipe asks for them."""
+        if not self.recipe.siblings or known.siblings_kcal is None or tune.siblings_kcal is None:
+            return None
+        return in_units(np.concatenate([known.siblings_kcal, tune.siblings_kcal]), boundary)
 
 
 @dataclass(frozen=True)
@@ -102,11 +110,12 @@ NETWORKS: tuple[Peer, ...] = (
     Network("probe-paper", PAPER),
     Network("probe-one", replace(Recipe(), members=1)),
     Network("probe-wide", replace(Recipe(), width=WIDTH, learning_rate=2e-4)),
+    Network("probe-alone", replace(Recipe(), siblings=False)),
     Network("probe", Recipe()),
     Together(),
 )
 """The published recipe; of the default one a single network, networks of the published width at
-their best rate, and all of it; and PROBE+."""
+their best rate, networks that learn from the backbone's errors alone, and all of it; and PROBE+."""
 
 
 def _answers(networks: Sequence[Probe], normalisation: Normalisation, part: Part) -> Array:

@@ -118,6 +118,14 @@ class TestNetwork:
                 np.clip(some.error_kcal / boundary, -12, 12), rel=1e-5
             )
 
+    def test_errors_of_siblings_are_in_the_same_unit(self, parts, calls):
+        fit, tune, _ = (replace(some, siblings_kcal=3 * some.error_kcal[:, None]) for some in parts)
+        OURS.fit(fit, tune, (1.0,), 1)
+        PAPERS.fit(fit, tune, (1.0,), 1)
+        task, plain = calls[0][0], calls[-1][0]
+        assert task.siblings[:, 0] == pytest.approx((3 * task.error).clip(-12, 12), rel=1e-4)
+        assert plain.siblings is None
+
     def test_inputs_are_standardised_by_what_it_learns_from(self, parts, calls):
         fit, tune, _ = parts
         OURS.fit(fit, tune, (1.0,), 1)
