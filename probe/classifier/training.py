@@ -9,6 +9,7 @@ import copy
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from probe import __version__
-from probe.classifier import importance, metrics, risk
+from probe.classifier import importance, losses, metrics, risk
 from probe.classifier.calibration import Labelled, Rows
 from probe.classifier.card import FORMAT_VERSION
 from probe.classifier.checkpoint import Checkpoint
-from probe.classifier.exceedance import SMALLEST, TOLERANCES, fit_scale_factor, fit_temperature
+from probe.classifier.exceedance import fit_scale_factor, fit_temperature
 from probe.classifier.labels import Labels, in_share, reserved
 from probe.classifier.network import (
     WIDTH,
@@ -40,8 +42,6 @@ MIN_MOLECULES = 4
 """With fewer to learn from nothing is trained."""
 LARGEST_ERROR = 12.0
 """In units of the boundary; a larger error teaches as if it were this."""
-SIBLINGS_WEIGHT = 2.0
-"""Of what is learnt from the siblings' errors, all together, beside the backbone's own."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Recipe:
     width: int = 64
     standardise: bool = True
     seed: int = 1
-    members: int = 5
+    members: int = 3
     held_out: float = 0.15
     calibration: float = 0.1
     boundary_percentile: float = 50.0
@@ -67,6 +67,8 @@ class Recipe:
     siblings: bool = True
     """Whether the errors of the backbone's ensemble, where it is of one, are learnt, too. They are
     mostly those of its own, and what is noise of a single network shows as such."""
+    averaging: float = 0.99
+    """Of the weights at a step, how much the moving average keeps that is judged and stored."""
 
 
 PAPER = Recipe(
@@ -81,6 +83,7 @@ PAPER = Recipe(
     max_epochs=200,
     patience=25,
     siblings=False,
+    averaging=0.0,
 )
 """The published recipe (Methods); its batch size and most epochs are ours."""
 
@@ -254,6 +257,8 @@ def fit(
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimiser, factor=0.9, patience=5, min_lr=5e-6
     )
+    average = moving_average(network, recipe.averaging)
+    averaged = cast("Probe", average.module)
     best, best_state, since, epoch = np.inf, network.state_dict(), 0, 0
     while epoch < recipe.max_epochs and since < recipe.patience:
         epoch += 1
@@ -263,57 +268,30 @@ def fit(
             rows = order[start : start + recipe.batch_size]
             batch = take(inputs, rows)
             optimiser.zero_grad()
-            learnt(task, network(batch), rows, batch, recipe.head).backward()  # type: ignore[no-untyped-call]
+            siblings = None if task.siblings is None else task.siblings[rows]
+            loss = losses.learnt(network(batch), task.error[rows], siblings, batch, recipe.head)
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
-        seen = answer(network, inputs, checking).answer
-        checked = float(LOSSES[recipe.head](seen, task.error[checking], take(inputs, checking)))
+            average.update_parameters(network)
+        seen = answer(averaged, inputs, checking)
+        known = task.error[checking]
+        checked = float(losses.learnt(seen, known, None, take(inputs, checking), recipe.head))
         scheduler.step(checked)
         since += 1
         if checked < best - 1e-4:
-            best, best_state, since = checked, copy.deepcopy(network.state_dict()), 0
+            best, best_state, since = checked, copy.deepcopy(averaged.state_dict()), 0
     network.load_state_dict(best_state)
     return network.without_siblings().eval(), epoch
 
 
-def learnt(task: Task, outputs: Outputs, rows: Rows, batch: Inputs, head: Head) -> Tensor:
-    """The loss of ``outputs`` for ``rows``: of their own errors and, if known, of the siblings'."""
-    loss = LOSSES[head]
-    own = loss(outputs.answer, task.error[rows], batch)
-    if task.siblings is None:
-        return own
-    answers, errors = outputs.siblings.unbind(dim=1), task.siblings[rows].unbind(dim=1)
-    others = [loss(*pair, batch) for pair in zip(answers, errors, strict=True)]
-    return own + SIBLINGS_WEIGHT * torch.stack(others).mean()
+def moving_average(network: Probe, kept: float) -> AveragedModel:
+    """Exponential, with a short memory while there is little to remember; 0: no average."""
 
+    def mean(average: Tensor, current: Tensor, n_steps: Tensor | int) -> Tensor:
+        return torch.lerp(average, current, 1 - min(kept, (1 + int(n_steps)) / (10 + int(n_steps))))
 
-def classes_loss(logits: Tensor, error: Tensor, inputs: Inputs) -> Tensor:
-    """Cross-entropy, each conformer's divided by the root of its atom count (paper, Methods)."""
-    target = (error.abs() > 1).long()
-    entropy = nn.functional.cross_entropy(logits, target, reduction="none")
-    weight = (~inputs.padding).sum(dim=1).float().rsqrt()
-    return (entropy * weight).mean()
-
-
-def distribution_loss(answers: Tensor, error: Tensor, inputs: Inputs) -> Tensor:  # noqa: ARG001
-    """What the signed error [B] says against a logistic distribution, and at each tolerance.
-
-    Negative log-likelihood, which uses size and sign of an error and not its class alone, plus
-    the cross-entropy of lying beyond each of ``TOLERANCES``, which is what is asked later.
-    """
-    location, scale = answers[:, 0], answers[:, 1].exp()
-    away = ((error - location) / scale).abs()
-    likelihood = (answers[:, 1] + away + 2 * nn.functional.softplus(-away)).mean()
-    tolerances = torch.tensor(TOLERANCES)
-    above = torch.sigmoid((location[:, None] - tolerances) / scale[:, None])
-    below = torch.sigmoid((-location[:, None] - tolerances) / scale[:, None])
-    p = (above + below).clamp(SMALLEST, 1 - SMALLEST)
-    beyond = (error.abs()[:, None] > tolerances).float()
-    entropy = nn.functional.binary_cross_entropy(p, beyond, reduction="none")
-    return likelihood + entropy.sum(dim=1).mean() / 3
-
-
-LOSSES = {"classes": classes_loss, "distribution": distribution_loss}
+    return AveragedModel(network, avg_fn=mean)
 
 
 def take(inputs: Inputs, rows: Rows) -> Inputs:

@@ -25,6 +25,8 @@ from probe.errors import ProbeError
 from probe.recalibration import gains, promotion
 
 RECORD, LABELS, TURN = "promotion.json", "labels.parquet", "turn-"
+BEFORE = {"siblings": False, "averaging": 0.0}
+"""Settings of a recipe that cards have not always named, as they were without a name."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def _decided(record: dict[str, Any], asked: Turn, folder: Path) -> dict[str, Any
 
 def _recipe(checkpoint: Checkpoint) -> Recipe:
     """How ``checkpoint`` was trained: with its shares a held-out molecule stays held out."""
-    known = {"siblings": False, **checkpoint.card.get("training", {})}  # cards had no such word
+    known = BEFORE | checkpoint.card.get("training", {})
     names = [field.name for field in dataclasses.fields(Recipe)]
     if missing := [name for name in (*names, "labels_sha256") if name not in known]:
         raise ProbeError(

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from learnable import CALIBRATING, IDENTITY, QUICK, QUICK_PAPER, WIDTH, without
+from learnable import CALIBRATING, IDENTITY, QUICK, QUICK_PAPER, WIDTH, padded, without
 
 from probe.classifier import training
-from probe.classifier.exceedance import TOLERANCES, fit_scale_factor, fit_temperature
-from probe.classifier.network import Inputs, Normalisation, Probe, Sample, parameters
+from probe.classifier.exceedance import fit_scale_factor, fit_temperature
+from probe.classifier.losses import distribution_loss
+from probe.classifier.network import Normalisation, Probe, Sample, parameters
 from probe.classifier.training import (
     LARGEST_ERROR,
     PAPER,
@@ -17,12 +18,9 @@ from probe.classifier.training import (
     Recipe,
     Task,
     answer,
-    classes_loss,
-    distribution_loss,
     fit,
     fit_members,
     in_units,
-    learnt,
     sibling_errors,
     take,
     temperature,
@@ -236,27 +234,6 @@ class TestSiblings:
         siblings[30:] = torch.nan
         assert same_networks([one], [self.fitted(replace(task, siblings=siblings))])
 
-    def test_the_loss_is_its_own_and_twice_the_mean_of_theirs(self, task):
-        rows = np.arange(6)
-        inputs = take(task.inputs, rows)
-        network = Probe(WIDTH, charges=True, head="distribution", siblings=2).eval()
-        siblings = torch.stack([task.error - 0.5, 2 * task.error], dim=1)
-        with torch.no_grad():
-            outputs = network(inputs)
-        own, *theirs = (
-            distribution_loss(said, error[rows], inputs)
-            for said, error in zip(
-                (outputs.answer, outputs.siblings[:, 0], outputs.siblings[:, 1]),
-                (task.error, siblings[:, 0], siblings[:, 1]),
-                strict=True,
-            )
-        )
-        both = replace(task, siblings=siblings)
-        assert learnt(both, outputs, rows, inputs, "distribution") == pytest.approx(
-            (own + sum(theirs)).item()
-        )
-        assert learnt(task, outputs, rows, inputs, "distribution") == own
-
     def test_each_has_a_shift_of_its_own(self, data):
         """One that is off by an eV an atom is not wrong: its errors are the backbone's."""
         rows = np.arange(len(data))
@@ -290,59 +267,6 @@ class TestSiblings:
         assert same_networks(refused.members, none.members)
 
 
-def batch(sizes):
-    n, width = len(sizes), max(sizes)
-    padding = torch.arange(width)[None, :] >= torch.tensor(sizes)[:, None]
-    rows = torch.arange(n, dtype=torch.float32)
-    values = rows[:, None, None].expand(n, width, WIDTH)
-    return Inputs(values, values[..., 0], rows, torch.tensor(sizes).float(), padding)
-
-
-class TestLosses:
-    def test_of_classes_it_is_cross_entropy_over_the_root_of_the_atoms(self):
-        logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0], [0.0, 3.0]])
-        error = torch.tensor([-1.2, 7.0, 0.4, 1.0])  # what is at the boundary is reliable
-        entropy = np.log(1 + np.exp([-1.0, 2.0, 0.0, 3.0]))
-        by_hand = np.mean(entropy / np.sqrt([4, 1, 9, 2]))
-        found = classes_loss(logits, error, batch([4, 1, 9, 2]))
-        assert float(found) == pytest.approx(by_hand, rel=1e-6)
-
-    def test_of_a_distribution_it_is_its_likelihood_and_the_entropy_of_each_tolerance(self):
-        location, log_scale = np.array([0.5, -2.0]), np.array([0.0, -1.0])
-        scale, error = np.exp(log_scale), np.array([-1.0, -1.5])
-        z = (error - location) / scale
-        likelihood = np.log(scale) + z + 2 * np.log1p(np.exp(-z))
-        entropy = 0.0
-        for t in TOLERANCES:
-            inside = 1 / (1 + np.exp(-(t - location) / scale)) - 1 / (
-                1 + np.exp((t + location) / scale)
-            )
-            entropy = entropy - np.log(np.where(np.abs(error) > t, 1 - inside, inside))
-        answers = torch.tensor(np.stack([location, log_scale], axis=1)).float()
-        found = distribution_loss(answers, torch.tensor(error).float(), batch([4, 1]))
-        assert float(found) == pytest.approx(np.mean(likelihood + entropy / 3), rel=1e-5)
-
-    def test_of_a_distribution_it_is_least_for_the_distribution_itself(self):
-        rng = np.random.default_rng(0)
-        error = torch.from_numpy(rng.logistic(0.3, 0.5, 20_000)).float()
-        sizes = batch([1] * len(error))
-
-        def loss(location, scale):
-            answers = torch.tensor([[location, np.log(scale)]]).float().expand(len(error), 2)
-            return float(distribution_loss(answers, error, sizes))
-
-        others = [(0.2, 0.5), (0.4, 0.5), (0.3, 0.4), (0.3, 0.6), (-0.3, 0.5)]
-        assert all(loss(0.3, 0.5) < loss(*other) for other in others)
-
-    def test_the_surest_of_wrong_answers_has_a_finite_loss_and_slope(self):
-        answers = torch.tensor([[LARGEST_ERROR, -5.0], [0.0, 4.0]], requires_grad=True)
-        loss = distribution_loss(answers, torch.tensor([-LARGEST_ERROR, 0.0]), batch([3, 3]))
-        loss.backward()
-        assert torch.isfinite(loss)
-        assert torch.isfinite(answers.grad).all()
-        assert answers.grad[0].abs().min() > 0
-
-
 def test_errors_are_learnt_in_units_of_the_boundary_and_wild_ones_are_cut():
     found = in_units(np.array([-0.3, 0.6, 1e9, -1e9]), 0.3)
     assert found.dtype == torch.float32
@@ -350,7 +274,7 @@ def test_errors_are_learnt_in_units_of_the_boundary_and_wild_ones_are_cut():
 
 
 def test_rows_are_taken_in_order_and_cut_to_the_largest_of_them():
-    taken = take(batch([4, 1, 9, 2]), np.array([3, 0]))
+    taken = take(padded([4, 1, 9, 2]), np.array([3, 0]))
     assert taken.embedding.shape == (2, 4, WIDTH)
     assert taken.energy.tolist() == [3.0, 0.0]
     assert taken.n_atoms.tolist() == [2.0, 4.0]

@@ -4,10 +4,11 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from probe.backbones import Geometry
 from probe.classifier.labels import Labels, in_share, reserved
-from probe.classifier.network import Sample
+from probe.classifier.network import Inputs, Sample
 from probe.classifier.training import PAPER, Recipe
 from probe.schemas import KCAL_PER_EV
 
@@ -43,6 +44,15 @@ def dataset(names=NAMES[:24], n_conformers=2, seed=0):
             samples.append(Sample(atoms.astype(np.float16), charges, numbers, backbone))
             energies.append(backbone + sum(SHIFT[z] for z in numbers.tolist()) + off)
     return labelled(smiles, geometries, energies), samples
+
+
+def padded(sizes):
+    """Inputs of conformers of ``sizes`` atoms, whose every value is the conformer's number."""
+    n, width = len(sizes), max(sizes)
+    padding = torch.arange(width)[None, :] >= torch.tensor(sizes)[:, None]
+    rows = torch.arange(n, dtype=torch.float32)
+    values = rows[:, None, None].expand(n, width, WIDTH)
+    return Inputs(values, values[..., 0], rows, torch.tensor(sizes).float(), padding)
 
 
 def labelled(smiles, geometries, energies):
