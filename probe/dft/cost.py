@@ -32,13 +32,14 @@ FUNCTIONS = {
 }
 
 
-SCALE, BY_FUNCTIONS, BY_ATOMS = 7.42e-5, 2.189, 0.27
+SCALE, BY_FUNCTIONS, BY_ATOMS = 1.81e-5, 2.322, 0.26
 """Seconds of B97-3c: scale times powers of basis functions and of atoms.
 
-What resources/calibration/cost_model.py fits to the 1,892 processor times of the shipped
-calibration set that `probe label` recorded on one slow shared core, 25 to 175 functions. On
-molecules left out of the fit a conformer's time is within a factor of 1.38 in 68 % and of 1.61
-in 90 %, the sum of a hundred within 16 % in 95 %; larger molecules are beyond the fit.
+What resources/calibration/cost_model.py fits to times.parquet beside it: processor times of 613
+conformers of the calibration set on one shared core, 115 to 215 functions. On molecules left out
+of the fit a conformer's time is within a factor of 1.12 in 68 % and of 1.22 in 90 %, the sum of a
+hundred within 3 % in 95 %. Beyond the fit, two drugs of 383 and 415 functions took 43 and 54 s
+where it says 44 and 53.
 """
 
 RELATIVE = {B97_3C.name: 1.0, WB97M_D3.name: 6.5}

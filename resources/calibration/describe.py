@@ -26,7 +26,6 @@ from figures import (
     fitted_errors,
     held_out_errors,
     pairs,
-    with_energies,
 )
 from inventory import by, contents, described, paragraphs, rank, table
 from numpy.typing import NDArray
@@ -69,7 +68,7 @@ def errors(known: LabelledSet, frame: pl.DataFrame, held_out: Array) -> str:
     """How far the backbone is off; ``held_out`` [seeds, M] are its errors."""
     networks = []
     for name, energy in energies(known).items():
-        data = with_energies(known.data, energy)
+        data = known.data.by_another(energy)
         networks.append((f"{name}, all", *magnitudes(fitted_errors(data))))
         networks.append((f"{name}, held out", *magnitudes(held_out_errors(data))))
     kinds = [

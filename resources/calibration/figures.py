@@ -38,12 +38,6 @@ class Fold:
     error: Array
 
 
-def with_energies(data: Labelled, energy_ev: Array) -> Labelled:
-    """``data`` with these backbone energies [M] in place of its own."""
-    pairs = zip(data.samples, energy_ev.tolist(), strict=True)
-    return replace(data, samples=[replace(sample, energy_ev=energy) for sample, energy in pairs])
-
-
 def cut(smiles: NDArray[np.str_], seed: int) -> Iterator[tuple[Rows, Rows]]:
     """Rows to fit to and rows held out, ``FOLDS`` times."""
     splitter = GroupKFold(FOLDS, shuffle=True, random_state=seed)

@@ -237,9 +237,9 @@ def test_held_out_errors_are_those_that_the_shift_does_not_explain(figures, alka
     np.testing.assert_allclose(figures.fitted_errors(one_off)[0, 7], 10, atol=0.1)
 
 
-def test_the_energies_of_another_network_take_the_place_of_the_backbones(figures, alkanes):
+def test_the_energies_of_another_network_take_the_place_of_the_backbones(alkanes):
     energies = np.arange(40.0)
-    other = figures.with_energies(alkanes, energies)
+    other = alkanes.by_another(energies)
     rows = np.arange(40)
     np.testing.assert_array_equal(other.differences(rows), alkanes.energy_ev - energies)
 
