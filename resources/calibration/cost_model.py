@@ -4,8 +4,9 @@
 
 times.parquet holds what the last labels took, by the code as it is; of those before, the times are
 of slower code. Of any labelled set only rows that `probe label` wrote count (they have a remedy, if
-an empty one): of others the time is the wall's. Seconds are scale * functions ** a * atoms ** b, by Huber's loss in logarithms; the
-scale then makes their sum right. Its error is that of molecules left out of the fit (ten folds).
+an empty one): of others the time is the wall's. Seconds are scale * functions ** a * atoms ** b, by
+Huber's loss in logarithms; the scale then makes their sum right. Its error is that of molecules
+left out of the fit (ten folds).
 """
 
 import sys
