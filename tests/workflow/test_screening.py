@@ -62,7 +62,7 @@ def screened(aimnet_file, tmp_path_factory):
     text = config.read_text()
     for before, after in (
         ("shard_size: 25000", "shard_size: 7"),
-        ("min_element_molecules: 20", "min_element_molecules: 40"),
+        ("min_element_molecules: 20", "min_element_molecules: 60"),
     ):
         assert before in text
         text = text.replace(before, after)
