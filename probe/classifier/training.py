@@ -131,8 +131,11 @@ def train(
     energies by the other networks of its ensemble, for a recipe that learns from them.
 
     Raises:
-        ProbeError: too few molecules are left on one of the sides.
+        ProbeError: too few molecules are left on one of the sides, or there are siblings and a head
+            that cannot learn from them.
     """
+    if recipe.siblings and siblings_ev is not None and recipe.head == "classes":
+        raise ProbeError("two classes are learnt from the backbone's own errors; use --no-siblings")
     kept = [i for i, s in enumerate(samples) if s and not reserved(labels.smiles[i])]
     data = Labelled.of(labels, samples, kept)
     sides = split(data, recipe)

@@ -26,6 +26,7 @@ from probe.classifier.training import (
     temperature,
     train,
 )
+from probe.errors import ProbeError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -251,6 +252,12 @@ class TestSiblings:
             train(labels, samples, IDENTITY, QUICK_PAPER, known) for known in (siblings, None)
         )
         assert same_networks(one.members, other.members)
+
+    def test_two_classes_cannot_learn_from_any(self, made):
+        labels, samples = made
+        siblings = np.array([[one.energy_ev] for one in samples])
+        with pytest.raises(ProbeError, match="own errors; use --no-siblings"):
+            train(labels, samples, IDENTITY, replace(QUICK_PAPER, siblings=True), siblings)
 
     def test_the_default_takes_those_that_it_is_given(self, made):
         labels, samples = made
