@@ -15,7 +15,7 @@ from probe import tables
 from probe.conformers import electrons, geometry
 from probe.conformers.electrons import CHARGE_KEYS, MULTIPLICITY_KEYS, check_charge, stated
 from probe.conformers.geometry import canonical_smiles
-from probe.conformers.molecules import connected, in_geometry_order
+from probe.conformers.molecules import atomic_numbers, connected, in_geometry_order
 from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecule, tidy
 
 MIN_DISTANCE = 0.5
@@ -131,7 +131,7 @@ def _from_molecule(record: Record, molecule: Chem.Mol, options: Options) -> Row:
         smiles, note = canonical_smiles(kept), ""
     return _row(
         record,
-        np.array([atom.GetAtomicNum() for atom in kept.GetAtoms()]),
+        np.array(atomic_numbers(kept)),
         kept.GetConformer().GetPositions(),
         charge=Chem.GetFormalCharge(kept),
         multiplicity=multiplicity,
@@ -205,14 +205,15 @@ def _row(
 
 def _check_atoms(molecule: Chem.Mol) -> None:
     _check_size(molecule.GetNumAtoms())
-    for atom in molecule.GetAtoms():
-        place = f"atom {atom.GetIdx() + 1}"
-        if atom.GetAtomicNum() == 0:
-            raise Unusable(f"{place} is a dummy or an R-group, not an element")
-        if atom.HasQuery():
-            raise Unusable(f"{place} is a query, not an element")
-    if any(bond.HasQuery() for bond in molecule.GetBonds()):
-        raise Unusable("a bond is a query, of no definite order")
+    numbers = atomic_numbers(molecule)
+    if 0 in numbers:
+        place = numbers.index(0) + 1
+        raise Unusable(f"atom {place} is a dummy or an R-group, not an element")
+    if molecule.HasQuery():
+        found = next((atom.GetIdx() for atom in molecule.GetAtoms() if atom.HasQuery()), None)
+        if found is None:
+            raise Unusable("a bond is a query, of no definite order")
+        raise Unusable(f"atom {found + 1} is a query, not an element")
 
 
 def _check_size(n_atoms: int) -> None:
@@ -244,14 +245,15 @@ def _check_positions(numbers: NDArray[Any], positions: NDArray[np.float64]) -> N
 
 def _fragment(molecule: Chem.Mol, options: Options) -> tuple[Chem.Mol, str]:
     """What the configuration leaves of a salt or mixture, and what was taken away."""
-    fragments = Chem.GetMolFrags(molecule, asMols=True)
-    if len(fragments) == 1 or options.mixtures == "keep":
+    count = len(Chem.GetMolFrags(molecule))
+    if count == 1 or options.mixtures == "keep":
         return molecule, ""
     if options.mixtures == "reject":
-        raise _mixture(len(fragments))
+        raise _mixture(count)
+    fragments = Chem.GetMolFrags(molecule, asMols=True)
     ranked = sorted(fragments, key=lambda part: (-part.GetNumHeavyAtoms(), canonical_smiles(part)))
     removed = ".".join(canonical_smiles(part) for part in ranked[1:])
-    return ranked[0], f"largest of {len(ranked)} molecules kept, {removed} removed"
+    return ranked[0], f"largest of {count} molecules kept, {removed} removed"
 
 
 def _mixture(count: int) -> Unusable:
@@ -274,7 +276,7 @@ def _is_unbonded(molecule: Chem.Mol) -> bool:
 def _atoms(record: Record) -> Atoms:
     """What a record of an SD file without bonds says, as an XYZ file would."""
     assert not isinstance(record.molecule, Atoms)
-    numbers = [atom.GetAtomicNum() for atom in record.molecule.GetAtoms()]
+    numbers = atomic_numbers(record.molecule)
     positions = record.molecule.GetConformer().GetPositions()
     return Atoms(np.array(numbers), positions, record.tags.get("smiles", ""))
 
@@ -308,7 +310,7 @@ def _has_real_bonds(molecule: Chem.Mol) -> bool:
 
 
 def _missing_hydrogens(molecule: Chem.Mol) -> int:
-    return sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms())
+    return molecule.GetNumAtoms(onlyExplicit=False) - molecule.GetNumAtoms()
 
 
 def _check_complete(molecule: Chem.Mol) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 from rdkit import Chem
 
+from probe.conformers.molecules import atomic_numbers
 from probe.library.parser import Record, Unusable
 
 CHARGE_KEYS = ("charge", "total_charge", "net_charge")
@@ -61,9 +62,8 @@ def check_parity(electrons: int, multiplicity: int) -> None:
 
 def count(molecule: Chem.Mol) -> int:
     """Electrons of ``molecule``, hydrogens that are not drawn included."""
-    atoms = molecule.GetAtoms()
-    protons = sum(atom.GetAtomicNum() + atom.GetTotalNumHs() for atom in atoms)
-    return int(protons - Chem.GetFormalCharge(molecule))
+    hydrogens = molecule.GetNumAtoms(onlyExplicit=False) - molecule.GetNumAtoms()
+    return sum(atomic_numbers(molecule)) + hydrogens - Chem.GetFormalCharge(molecule)
 
 
 def implied_multiplicity(molecule: Chem.Mol) -> tuple[int, str]:
@@ -71,6 +71,7 @@ def implied_multiplicity(molecule: Chem.Mol) -> tuple[int, str]:
 
     Those of a carbene, which SMILES and SD files write as two on one atom, may be paired, too.
     """
-    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    atoms = map(molecule.GetAtomWithIdx, range(molecule.GetNumAtoms()))
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in atoms)
     parallel = f"{unpaired} unpaired electrons taken as parallel: multiplicity {unpaired + 1}"
     return unpaired + 1, parallel if unpaired > 1 else ""

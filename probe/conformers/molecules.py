@@ -21,6 +21,12 @@ def of_smiles(smiles: str) -> Chem.Mol | None:
         return Chem.MolFromSmiles(smiles)
 
 
+def atomic_numbers(molecule: Chem.Mol) -> list[int]:
+    """Of its atoms, in their order. RDKit's own iterator takes twice as long."""
+    atoms = range(molecule.GetNumAtoms())
+    return [molecule.GetAtomWithIdx(index).GetAtomicNum() for index in atoms]
+
+
 def in_geometry_order(
     smiles: str, numbers: list[int], positions: NDArray[np.float64]
 ) -> Chem.Mol | None:
@@ -34,7 +40,7 @@ def in_geometry_order(
     if mol is None:
         return None
     mol = Chem.AddHs(mol)
-    written = [mol.GetAtomWithIdx(index).GetAtomicNum() for index in range(mol.GetNumAtoms())]
+    written = atomic_numbers(mol)
     if written == numbers and _bonds_fit(mol, numbers, positions):
         return mol
     if sorted(written) != sorted(numbers):
@@ -70,7 +76,7 @@ def connected(numbers: Sequence[int], positions: NDArray[np.float64]) -> Chem.Mo
 
 def _bonds_fit(mol: Chem.Mol, numbers: list[int], positions: NDArray[np.float64]) -> bool:
     """Whether every bond of ``mol`` is about a bond length long in ``positions``."""
-    first, second = np.nonzero(np.triu(Chem.GetAdjacencyMatrix(mol)))
+    first, second = np.nonzero(Chem.GetAdjacencyMatrix(mol))
     radii = RADII[numbers]
     lengths = np.linalg.norm(positions[first] - positions[second], axis=1)
     return bool((lengths <= BOND_SLACK * (radii[first] + radii[second])).all())

@@ -148,7 +148,9 @@ def read(raw: records.Raw, number: int, layout: Layout) -> Record | Reject:
 
 def tidy(name: str) -> str:
     """``name`` on one line without control characters; whatever else it holds is kept."""
-    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    if not name.isprintable():
+        name = "".join(c if c.isprintable() else " " for c in name)
+    return " ".join(name.split())
 
 
 def problem(molecule: Chem.Mol) -> str:
