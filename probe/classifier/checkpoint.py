@@ -29,7 +29,7 @@ from probe.errors import ProbeError
 
 COST_OF_ATOM = 64
 """Memory that an atom takes in PROBE, in units of what a pair of atoms takes in its attention."""
-BATCH_COST = {"cpu": 100_000, "cuda": 2_000_000}
+BATCH_COST = {"cpu": 200_000, "cuda": 2_000_000}
 """Of a batch, in the same units. On a CPU the fastest of those measured: larger batches are more
 padding. On a GPU, where none was measured, its attention takes at most 256 MB."""
 
@@ -76,10 +76,11 @@ class Checkpoint:
         """
         order = sorted(range(len(samples)), key=lambda index: len(samples[index].numbers))
         costs = [n * (n + COST_OF_ATOM) for n in (len(samples[i].numbers) for i in order)]
+        networks = [member.eval() for member in self.members]
         answers: dict[int, Scored] = {}
         for start, stop in packs(costs, BATCH_COST[self.latent_mean.device.type]):
             batch = order[start:stop]
-            answers |= zip(batch, self._answers([samples[i] for i in batch]), strict=True)
+            answers |= zip(batch, self._answers([samples[i] for i in batch], networks), strict=True)
         return [answers[index] for index in range(len(samples))]
 
     @torch.inference_mode()
@@ -90,7 +91,7 @@ class Checkpoint:
         atom, but for a factor.
         """
         inputs = self.normalisation([sample])
-        found = torch.stack([member.eval()(inputs).attention[0] for member in self.members])
+        found = torch.cat([member.eval()(inputs).attention[0] for member in self.members])
         weights: NDArray[np.float32] = found.mean(dim=0).cpu().numpy()
         return weights
 
@@ -101,9 +102,9 @@ class Checkpoint:
         return self._judge(torch.stack(answers, dim=1).double().cpu().numpy())[0]
 
     @torch.inference_mode()
-    def _answers(self, samples: Sequence[Sample]) -> list[Scored]:
+    def _answers(self, samples: Sequence[Sample], networks: Sequence[Probe]) -> list[Scored]:
         inputs = self.normalisation(samples)
-        outputs = [member.eval()(inputs) for member in self.members]
+        outputs = [network(inputs) for network in networks]
         answers = torch.stack([output.answer for output in outputs], dim=1).double().cpu().numpy()
         p, location, scale = self._judge(answers)
         importance = torch.stack([output.importance for output in outputs]).mean(dim=0).cpu()

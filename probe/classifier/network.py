@@ -61,7 +61,7 @@ class Outputs(NamedTuple):
     molecule: Tensor  # [B, 256], the molecular embedding
     siblings: Tensor  # [B, S, 2], the same of S sibling networks' errors; in training alone
     importance: Tensor  # [B, N], sums to one over the atoms of a conformer, 0 at padding
-    attention: Tensor  # [B, N, N], of each query (row) to each atom, the heads' mean, 0 at padding
+    attention: Tensor  # [B, H, N, N], of each atom (row) to each, 0 to padding; its rows are noise
 
 
 class Normalisation(nn.Module):
@@ -146,14 +146,16 @@ class Attention(nn.MultiheadAttention):
     """Self-attention over the atoms of each conformer of a padded batch."""
 
     def among(self, atoms: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """What the ``atoms`` [B, N, width] hear, and the heads' mean weights [B, N, N].
+        """What the ``atoms`` [B, N, width] hear, and the weights of the heads [B, H, N, N].
 
         In evaluation mode it is written out: torch's own softmax under a mask takes most of the
         time that PROBE does.
         """
         if self.training:
-            heard, mean = self(atoms, atoms, atoms, key_padding_mask=padding)
-            return heard, mean
+            heard, weights = self(
+                atoms, atoms, atoms, key_padding_mask=padding, average_attn_weights=False
+            )
+            return heard, weights
         n_batch, n_atoms, width = atoms.shape
         shape = (n_batch, n_atoms, 3, self.num_heads, self.head_dim)
         projected = nn.functional.linear(atoms, self.in_proj_weight, self.in_proj_bias).view(shape)
@@ -165,7 +167,7 @@ class Attention(nn.MultiheadAttention):
         weights = score.softmax(dim=-1)
         heard = (weights @ value).view(n_batch, self.num_heads, n_atoms, self.head_dim)
         heard = self.out_proj(heard.transpose(1, 2).reshape(n_batch, n_atoms, width))
-        return heard, weights.view(n_batch, self.num_heads, n_atoms, n_atoms).mean(dim=1)
+        return heard, weights.view(n_batch, self.num_heads, n_atoms, n_atoms)
 
 
 class Probe(nn.Module):
@@ -231,7 +233,7 @@ class Probe(nn.Module):
             if inputs.charges is None:
                 raise ValueError("this PROBE was built for a backbone with charges")
             atoms = atoms + self.charges(inputs.charges.unsqueeze(-1))
-        mixed, weights = self.attention.among(atoms, inputs.padding)
+        mixed, attention = self.attention.among(atoms, inputs.padding)
         atoms = self.after_attention(atoms + mixed)
         absent = inputs.padding.unsqueeze(-1)
         n_real = (~inputs.padding).sum(dim=1, keepdim=True)
@@ -240,8 +242,8 @@ class Probe(nn.Module):
         scalars = torch.stack([inputs.energy, inputs.n_atoms], dim=-1)
         molecule = self.molecule(torch.cat([mean, peak, scalars], dim=-1))
         answer, siblings = self._answer(atoms, molecule, absent)
-        attention = weights.masked_fill(absent, 0.0)  # padded queries do not count
-        received = attention.sum(dim=1)
+        queries = (~inputs.padding).to(attention.dtype)[:, None, None]  # padded ones do not count
+        received = (queries @ attention).squeeze(2).mean(dim=1)
         importance = received / received.sum(1, keepdim=True)
         return Outputs(answer, molecule, siblings, importance, attention)
 

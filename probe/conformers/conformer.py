@@ -205,15 +205,15 @@ def _row(
 
 def _check_atoms(molecule: Chem.Mol) -> None:
     _check_size(molecule.GetNumAtoms())
-    numbers = atomic_numbers(molecule)
-    if 0 in numbers:
-        place = numbers.index(0) + 1
-        raise Unusable(f"atom {place} is a dummy or an R-group, not an element")
-    if molecule.HasQuery():
-        found = next((atom.GetIdx() for atom in molecule.GetAtoms() if atom.HasQuery()), None)
-        if found is None:
-            raise Unusable("a bond is a query, of no definite order")
-        raise Unusable(f"atom {found + 1} is a query, not an element")
+    if not molecule.HasQuery() and 0 not in atomic_numbers(molecule):
+        return
+    for atom in molecule.GetAtoms():
+        place = f"atom {atom.GetIdx() + 1}"
+        if atom.GetAtomicNum() == 0:
+            raise Unusable(f"{place} is a dummy or an R-group, not an element")
+        if atom.HasQuery():
+            raise Unusable(f"{place} is a query, not an element")
+    raise Unusable("a bond is a query, of no definite order")
 
 
 def _check_size(n_atoms: int) -> None:
