@@ -29,7 +29,7 @@ from probe.errors import ProbeError
 
 COST_OF_ATOM = 64
 """Memory that an atom takes in PROBE, in units of what a pair of atoms takes in its attention."""
-BATCH_COST = {"cpu": 200_000, "cuda": 2_000_000}
+BATCH_COST = {"cpu": 100_000, "cuda": 2_000_000}
 """Of a batch, in the same units. On a CPU the fastest of those measured: larger batches are more
 padding. On a GPU, where none was measured, its attention takes at most 256 MB."""
 

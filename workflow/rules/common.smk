@@ -169,6 +169,11 @@ def shards(pattern):
     return files
 
 
+def threads_of_shard(wildcards):
+    """Of a job on one of several shards one: two such jobs are faster than one of two threads."""
+    return 1 if len(PLANS[wildcards.library].names()) > 1 else 2
+
+
 def flags(section, *only):
     """The keys of a section of the configuration as command-line options; null ones left out."""
     return [

@@ -11,7 +11,7 @@ rule embed:
         "benchmarks/{library}/embed/{shard}.tsv"
     conda:
         "../../envs/cuda.yaml"
-    threads: 2
+    threads: threads_of_shard
     resources:
         gpu=1,
         mem_mb=lambda wildcards, attempt: 8000 * attempt,

@@ -14,7 +14,7 @@ rule score:
         "benchmarks/{library}/score/{shard}.tsv"
     conda:
         "../../envs/cpu.yaml"
-    threads: 2
+    threads: threads_of_shard
     resources:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
