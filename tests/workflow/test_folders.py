@@ -1,5 +1,6 @@
 """Libraries of several files through the workflow."""
 
+import re
 import shutil
 
 import pytest
@@ -46,3 +47,19 @@ def test_a_pickle_is_planned_only_where_the_configuration_trusts_it(root):
     run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--config", *trusted)
     assert run.returncode == 0, run.stdout[-5000:]
     assert "--pickles trust" in run.stdout
+
+
+@pytest.mark.parametrize(("shard_size", "n_shards", "threads"), [(25_000, 1, "2"), (2, 2, "1")])
+def test_a_job_on_one_of_several_shards_has_one_thread(root, shard_size, n_shards, threads):
+    config = ("--config", "library=my set", f"shard_size={shard_size}")
+    run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--cores", "2", *config)
+    assert run.returncode == 0, run.stdout[-5000:]
+    for rule in ("embed", "score"):
+        blocks = re.findall(rf"^rule {rule}:\n((?:    .*\n)*)", run.stdout, re.M)
+        assert [*map(threads_of, blocks)] == n_shards * [threads]
+
+
+def threads_of(block):
+    """What a job of a dry run says of its threads; of one it says nothing."""
+    found = re.search(r"^    threads: (\d+)$", block, re.M)
+    return found[1] if found else "1"
