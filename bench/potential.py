@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -58,11 +58,12 @@ class Workers:
     def __init__(self, geometries: Sequence[Geometry]) -> None:
         self._shares = [list(geometries[core::CORES]) for core in range(CORES)]
         self._pool = ProcessPoolExecutor(CORES, mp_context=get_context("spawn"), initializer=_load)
-        self.run()  # the model is loaded and warm
+        self.run()  # the model is loaded
 
     def run(self) -> None:
         """All geometries once."""
-        wait([self._pool.submit(_evaluate, share) for share in self._shares])
+        for share in [self._pool.submit(_evaluate, share) for share in self._shares]:
+            share.result()
 
     def close(self) -> None:
         """End the processes."""

@@ -104,11 +104,11 @@ class Checkpoint:
     @torch.inference_mode()
     def _answers(self, samples: Sequence[Sample], networks: Sequence[Probe]) -> list[Scored]:
         inputs = self.normalisation(samples)
-        outputs = [network(inputs) for network in networks]
-        answers = torch.stack([output.answer for output in outputs], dim=1).double().cpu().numpy()
-        p, location, scale = self._judge(answers)
-        importance = torch.stack([output.importance for output in outputs]).mean(dim=0).cpu()
-        molecule = outputs[0].molecule
+        told = [_without_attention(network, inputs) for network in networks]
+        answers, molecules, importances = zip(*told, strict=True)
+        p, location, scale = self._judge(torch.stack(answers, dim=1).double().cpu().numpy())
+        importance = torch.stack(importances).mean(dim=0).cpu()
+        molecule = molecules[0]
         distance = latent_distance(molecule, self.latent_mean, self.latent_whitening)
         return [
             Scored(
@@ -146,6 +146,12 @@ class Checkpoint:
             latent_mean=self.latent_mean.to(device),
             latent_whitening=self.latent_whitening.to(device),
         )
+
+
+def _without_attention(network: Probe, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """Answer, molecular embedding and importance; the attention, which is large, is let go."""
+    outputs = network(inputs)
+    return outputs.answer, outputs.molecule, outputs.importance
 
 
 def latent_distance(molecule: Tensor, mean: Tensor, whitening: Tensor) -> Tensor:

@@ -49,10 +49,15 @@ def test_a_pickle_is_planned_only_where_the_configuration_trusts_it(root):
     assert "--pickles trust" in run.stdout
 
 
-@pytest.mark.parametrize(("shard_size", "n_shards", "threads"), [(25_000, 1, "2"), (2, 2, "1")])
-def test_a_job_on_one_of_several_shards_has_one_thread(root, shard_size, n_shards, threads):
+@pytest.mark.parametrize(
+    ("shard_size", "cores", "n_shards", "threads"),
+    [(25_000, "2", 1, "2"), (2, "2", 2, "1"), (2, "8", 2, "2")],
+)
+def test_a_job_has_one_thread_where_every_core_has_a_shard(
+    root, shard_size, cores, n_shards, threads
+):
     config = ("--config", "library=my set", f"shard_size={shard_size}")
-    run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--cores", "2", *config)
+    run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--cores", cores, *config)
     assert run.returncode == 0, run.stdout[-5000:]
     for rule in ("embed", "score"):
         blocks = re.findall(rf"^rule {rule}:\n((?:    .*\n)*)", run.stdout, re.M)
