@@ -171,9 +171,7 @@ def shards(pattern):
 
 def threads_of_shard(wildcards):
     """One where there is a shard for every core: two such jobs are faster than one of two threads."""
-    cores = (
-        workflow.resource_settings.cores or 1
-    )  # none are named where a cluster has them
+    cores = workflow.resource_settings.cores or 1  # a cluster's are not known
     return 1 if len(PLANS[wildcards.library].names()) >= max(cores, 2) else 2
 
 
