@@ -25,12 +25,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import torch
 from potential import BACKBONE, CORES, Workers, calculator, ours
 
 from probe import backbones, schemas, tables
 from probe.backbones import Geometry
-from probe.cache.embed import embed_shard
+from probe.cache.embed import embed_shard, geometry_of
 from probe.cache.store import Cache
 from probe.classifier import card
 from probe.classifier.checkpoint import Checkpoint, load
@@ -121,10 +122,10 @@ class Run:
         step = max(len(lines) // count, 1)
         self.library.write_text("\n".join([lines[0], *lines[1::step][:count]]) + "\n")
         self.ingest(self.library)
-        rows = tables.frame(self._shard("conformers"), schemas.CONFORMERS)
+        rows = tables.read(self._shard("conformers"), schemas.CONFORMERS)
         self.geometries = folder / "library.sdf"
         unscored = [pl.lit(None).alias(name) for name in ("p_unreliable", "reason")]
-        sdf.write(rows.with_columns(unscored), self.geometries)
+        sdf.write(pl.DataFrame(rows).with_columns(unscored), self.geometries)
         self.demo = self._usable(rows)
         labels = tables.read(LABELS, schemas.LABELS).slice(0, count)
         self.labelled = [
@@ -132,11 +133,9 @@ class Run:
             for r in labels.to_pylist()
         ]
 
-    def _usable(self, rows: pl.DataFrame) -> list[Geometry]:
-        found = rows.select("numbers", "positions", "charge", "multiplicity").iter_rows()
-        every = [
-            Geometry(np.array(n), np.array(x).reshape(-1, 3), q, spin) for n, x, q, spin in found
-        ]
+    def _usable(self, rows: pa.Table) -> list[Geometry]:
+        names = ("numbers", "positions", "charge", "multiplicity")
+        every = [geometry_of(*row) for row in zip(*(rows[name] for name in names), strict=True)]
         return [
             g
             for g in every
@@ -188,13 +187,18 @@ def measure(run: Run) -> Bench:
     once = Recipe(max_epochs=1)
     times: dict[str, list[float]] = {}
 
-    def timed(name: str, work: Callable[[], object]) -> None:
-        times.setdefault(name, []).append(seconds(work))
+    def timed(
+        name: str, work: Callable[[], object], by: Callable[[Callable[[], object]], float] = seconds
+    ) -> None:
+        times.setdefault(name, []).append(by(work))
+
+    def together(*names: str) -> list[float]:
+        return [sum(row) for row in zip(*(times[name] for name in names), strict=True)]
 
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr, flush=True)
-        times.setdefault("calculator", []).append(clock(lambda: theirs(run, best)))
-        times.setdefault("workers", []).append(clock(workers.run))
+        timed("calculator", lambda: theirs(run, best), by=clock)
+        timed("workers", workers.run, by=clock)
         timed("ours", lambda: ours(run.backbone, run.demo))
         timed("probe", lambda: run.checkpoint.score(samples))
         timed("ingest 3d", lambda: run.ingest(run.geometries))
@@ -204,28 +208,22 @@ def measure(run: Run) -> Bench:
         timed("triage", run.triage)
         timed("epoch", lambda: fit(task, rows, rows[: len(rows) // 10], recipe=once, seed=1))
         timed("rerun", lambda: ours(run.backbone, run.labelled))
-        help_text = partial(subprocess.run, PROBE_HELP, check=True, capture_output=True)
-        times.setdefault("start", []).append(clock(help_text))
+        timed(
+            "start", partial(subprocess.run, PROBE_HELP, check=True, capture_output=True), by=clock
+        )
     workers.close()
     print(f"calculator at {best} molecules a batch", file=sys.stderr)
     for name, found in times.items():
         print(f"{name:12} {statistics.median(found):8.3f} s", file=sys.stderr)
-    total = [sum(both) for both in zip(times["embed"], times["score"], strict=True)]
-    afresh = [sum(both) for both in zip(times["ingest"], total, strict=True)]
-    epochs = [sum(both) for both in zip(times["epoch"], times["rerun"], strict=True)]
-    others, others_3d = (
-        [sum(both) for both in zip(times[name], times["triage"], strict=True)]
-        for name in ("ingest", "ingest 3d")
-    )
     return Bench(
         embed_ratio=ratio(times["calculator"], times["workers"]),
         embed_max_abs_de_ev=float(difference),
         probe_share=ratio(times["probe"], times["ours"]),
-        rescore_ratio=ratio(total, times["score"]),
-        rescore_ratio_smiles=ratio(afresh, times["score"]),
-        epoch_ratio=ratio(epochs, times["epoch"]),
-        ingest_triage_share=ratio(others, times["embed"]),
-        ingest_triage_share_3d=ratio(others_3d, times["embed"]),
+        rescore_ratio=ratio(together("embed", "score"), times["score"]),
+        rescore_ratio_smiles=ratio(together("ingest", "embed", "score"), times["score"]),
+        epoch_ratio=ratio(together("epoch", "rerun"), times["epoch"]),
+        ingest_triage_share=ratio(together("ingest", "triage"), times["embed"]),
+        ingest_triage_share_3d=ratio(together("ingest 3d", "triage"), times["embed"]),
         bytes_per_atom=_bytes_per_atom(run),
         fp16_max_dp=_half_precision(run.checkpoint, samples),
         cli_start_s=statistics.median(times["start"]),

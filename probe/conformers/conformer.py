@@ -15,7 +15,12 @@ from probe import tables
 from probe.conformers import electrons, geometry
 from probe.conformers.electrons import CHARGE_KEYS, MULTIPLICITY_KEYS, check_charge, stated
 from probe.conformers.geometry import canonical_smiles
-from probe.conformers.molecules import atomic_numbers, connected, in_geometry_order
+from probe.conformers.molecules import (
+    atomic_numbers,
+    connected,
+    in_geometry_order,
+    missing_hydrogens,
+)
 from probe.library.parser import Atoms, Record, Reject, Unusable, stated_molecule, tidy
 
 MIN_DISTANCE = 0.5
@@ -290,7 +295,7 @@ def _is_flat(molecule: Chem.Mol) -> bool:
     """
     if not molecule.GetNumConformers():
         return True
-    missing = _missing_hydrogens(molecule)
+    missing = missing_hydrogens(molecule)
     if not molecule.GetConformer().Is3D():
         return bool(missing) or not _has_real_bonds(molecule)
     heights = molecule.GetConformer().GetPositions()[:, 2]
@@ -309,12 +314,8 @@ def _has_real_bonds(molecule: Chem.Mol) -> bool:
     return bool(ratios) and all(shortest < ratio < longest for ratio in ratios)
 
 
-def _missing_hydrogens(molecule: Chem.Mol) -> int:
-    return molecule.GetNumAtoms(onlyExplicit=False) - molecule.GetNumAtoms()
-
-
 def _check_complete(molecule: Chem.Mol) -> None:
-    missing = _missing_hydrogens(molecule)
+    missing = missing_hydrogens(molecule)
     if missing:
         raise Unusable(
             f"3D record that lacks {missing} of its hydrogens, so its energy would be another "

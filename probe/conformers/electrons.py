@@ -3,7 +3,7 @@
 import numpy as np
 from rdkit import Chem
 
-from probe.conformers.molecules import atomic_numbers
+from probe.conformers.molecules import atomic_numbers, missing_hydrogens
 from probe.library.parser import Record, Unusable
 
 CHARGE_KEYS = ("charge", "total_charge", "net_charge")
@@ -62,8 +62,8 @@ def check_parity(electrons: int, multiplicity: int) -> None:
 
 def count(molecule: Chem.Mol) -> int:
     """Electrons of ``molecule``, hydrogens that are not drawn included."""
-    hydrogens = molecule.GetNumAtoms(onlyExplicit=False) - molecule.GetNumAtoms()
-    return sum(atomic_numbers(molecule)) + hydrogens - Chem.GetFormalCharge(molecule)
+    protons = sum(atomic_numbers(molecule)) + missing_hydrogens(molecule)
+    return protons - Chem.GetFormalCharge(molecule)
 
 
 def implied_multiplicity(molecule: Chem.Mol) -> tuple[int, str]:

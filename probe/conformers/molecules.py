@@ -27,6 +27,11 @@ def atomic_numbers(molecule: Chem.Mol) -> list[int]:
     return [molecule.GetAtomWithIdx(index).GetAtomicNum() for index in atoms]
 
 
+def missing_hydrogens(molecule: Chem.Mol) -> int:
+    """How many of its hydrogens are no atoms of ``molecule``."""
+    return int(molecule.GetNumAtoms(onlyExplicit=False)) - molecule.GetNumAtoms()
+
+
 def in_geometry_order(
     smiles: str, numbers: list[int], positions: NDArray[np.float64]
 ) -> Chem.Mol | None:
