@@ -10,6 +10,8 @@ from probe import schemas, tables, weights
 
 ROOT = Path(__file__).parents[2]
 CALIBRATION = ROOT / "resources/calibration/b973c.parquet"
+NOTHING = "Nothing to be done"
+"""What Snakemake says when all is there."""
 
 
 def copy(root):

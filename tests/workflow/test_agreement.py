@@ -70,7 +70,7 @@ class TestARun:
         }
 
     def test_a_second_one_schedules_nothing(self, root):
-        assert "Nothing to be done" in repository.snakemake(root, "--dry-run").stdout
+        assert repository.NOTHING in repository.snakemake(root, "--dry-run").stdout
 
     def test_each_has_its_own_network_checkpoint_and_report(self, root):
         for library, checkpoint in (("first", "aimnet2-b973c"), ("second", "second")):

@@ -73,7 +73,7 @@ def test_labels_are_of_closed_shells_that_are_not_reserved(folder):
 
 def test_a_second_run_schedules_nothing(root):
     run = snakemake(root, "recompute")
-    assert "Nothing to be done" in run.stdout
+    assert repository.NOTHING in run.stdout
 
 
 def test_decks_for_another_program_instead(root, folder):

@@ -8,28 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 import repository
-from aimnet.data import SizeGroupedDataset
 from rdkit import Chem
-from repository import jobs
+from repository import NOTHING, jobs
+from small_library import HOSTILE, RECORDS
 
 from probe import tables
-from probe.classifier import labels
 
-HOSTILE = "<img src=x onerror=alert(1)>"
-RECORDS = f"""\
-CCO ethanol
-c1ccccc1 benzene
-CC(=O)[O-].[Na+] sodium acetate
-Ic1ccccc1 iodobenzene
-C[Se]C dimethyl selenide
-C[CH2] ethyl radical
-C(C broken
-CC(=O)Nc1ccc(O)cc1 {HOSTILE}
-C[As](C)C trimethylarsine
-CC(C)Cc1ccc(cc1)C(C)C(=O)O ibuprofen
-[Fe] iron
-CCO ethanol again
-""".splitlines(keepends=True)
 SPACED = "path with spaces/evil name.smi"
 LISTS = {
     *("conformer_id", "molecule_id", "source", "smiles", "n_atoms", "charge", "multiplicity"),
@@ -41,40 +25,6 @@ FIGURES = (
     "umap",
 )
 """Of the report, each as SVG and PNG."""
-NOTHING = "Nothing to be done"
-
-
-@pytest.fixture(scope="session")
-def screened(aimnet_file, tmp_path_factory):
-    """A repository whose table names a small library of two shards, and one of no records.
-
-    A bare `snakemake --cores 2` has screened both; the fixture is the folder and what it said.
-    More molecules of an element are demanded than the calibration set has with arsenic.
-    """
-    assert aimnet_file.is_file()
-    root = tmp_path_factory.mktemp("workflow") / "repository"
-    repository.copy(root)
-    (root / "small.smi").write_text("".join(RECORDS))
-    (root / "empty.smi").touch()
-    rows = ("library\tpath", "small\tsmall.smi", "empty\tempty.smi", "")
-    (root / "config/libraries.tsv").write_text("\n".join(rows))
-    config = root / "config/config.yaml"
-    text = config.read_text()
-    for before, after in (
-        ("shard_size: 25000", "shard_size: 7"),
-        ("min_element_molecules: 20", "min_element_molecules: 60"),
-    ):
-        assert before in text
-        text = text.replace(before, after)
-    config.write_text(text)
-    run = repository.snakemake(root, "--cores", "2")
-    assert run.returncode == 0, run.stdout[-10_000:]
-    return root, run.stdout
-
-
-@pytest.fixture(scope="session")
-def root(screened):
-    return screened[0]
 
 
 @pytest.fixture(scope="session")
@@ -271,78 +221,6 @@ def test_reference_energies_repeat_the_report_alone(root):
     run = repository.snakemake(root, "--dry-run", "--printshellcmds", "--config", named)
     assert jobs(run.stdout) == {"report": 2, "remember": 2, "all": 1, "total": 5}
     assert run.stdout.count(f"--references {references}") == 2
-
-
-BATCH = ("acquire", "--config", "acquire={n: 3}")
-
-
-@pytest.fixture(scope="session")
-def acquired(root):
-    """The results after `snakemake acquire`, and what it said."""
-    run = repository.snakemake(root, "--cores", "2", *BATCH)
-    assert run.returncode == 0, run.stdout[-5000:]
-    return root / "results", run.stdout
-
-
-class TestAcquire:
-    def test_every_library_gets_a_batch(self, acquired):
-        results, said = acquired
-        assert jobs(said) == {"batch": 2, "acquire": 1, "total": 3}
-        for library, n in (("small", 3), ("empty", 0)):
-            folder = results / library
-            assert (folder / "batch.sdf").read_text().count("$$$$\n") == n
-            assert (folder / "batch.extxyz").read_text().count(" p_unreliable=") == n
-            assert len(SizeGroupedDataset(str(folder / "batch.h5"))) == n
-
-    def test_it_is_of_the_worst_that_may_be_labelled(self, root, acquired):
-        folder = acquired[0] / "small"
-        everything = pl.concat([frame(folder, "accept"), frame(folder, "recompute")])
-        scored = everything.filter(pl.col("p_unreliable").is_not_null())
-        reserved = [name for name in scored["smiles"] if labels.reserved(name)]
-        molecules = Chem.SDMolSupplier(str(folder / "batch.sdf"), removeHs=False)
-        names = [mol.GetProp("smiles") for mol in molecules]
-        free = scored.filter(~pl.col("smiles").is_in(reserved))
-        assert names[0] == free.sort("p_unreliable")["smiles"][-1]
-        assert not set(names) & set(reserved)
-        log = (root / "logs/small/batch.log").read_text()
-        assert f"2 without an answer of PROBE, {len(reserved)} of molecules reserved" in log
-
-    def test_a_second_batch_schedules_nothing(self, acquired):
-        again = repository.snakemake(acquired[0].parent, "--dry-run", *BATCH)
-        assert NOTHING in again.stdout
-
-
-class TestLabel:
-    @pytest.fixture
-    def molecules(self, root):
-        path = root / "my molecules.smi"
-        path.write_text("N#N nitrogen\n")
-        return path
-
-    @pytest.mark.parametrize(("rule", "key"), [("label", "to_label"), ("evaluate", "test_labels")])
-    def test_a_file_that_the_configuration_must_name_is_asked_for(self, root, rule, key):
-        run = repository.snakemake(root, "--dry-run", rule)
-        assert run.returncode != 0
-        assert run.stdout.splitlines()[-1].startswith(f"probe: error: config key {key} is null")
-
-    def test_it_is_one_job_that_ingests_as_a_screening_does(self, root, molecules):
-        change = (f"to_label={molecules.name}", "ingest={seed: 7}")
-        run = repository.snakemake(root, "--dry-run", "label", "--config", *change)
-        assert jobs(run.stdout) == {"label": 1, "total": 1}
-        assert "probe label --in 'my molecules.smi' --out models/labels/my-molecules.parquet" in (
-            run.stdout
-        )
-        assert "--seed 7 --forcefield mmff94" in run.stdout
-
-    def test_what_was_labelled_before_stays_when_the_input_changes(self, root, molecules):
-        for text, n_before in (("N#N\n", 0), ("C=O\n", 0), ("N#N\nC=O\n", 2)):
-            molecules.write_text(text)
-            change = ("--config", f"to_label={molecules.name}")
-            run = repository.snakemake(root, "--cores", "1", "label", *change)
-            assert run.returncode == 0, run.stdout[-5000:]
-            assert f" {n_before} done before" in (root / "logs/label.log").read_text()
-        found = labels.read(root / "models/labels/my-molecules.parquet")
-        assert found.smiles == ("N#N", "C=O")
 
 
 ERRORS = {
